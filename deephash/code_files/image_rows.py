@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -60,6 +60,12 @@ class ImageRows(RowSource):
             for first in range(start, len(self.names), rows):
                 yield self._block(first, self.names[first : first + rows], pool)
 
+    @property
+    def _resize(self) -> int | None:
+        """Length to which the shorter side is scaled before cropping; in proportion, if the size is not the run's."""
+        resize, size = self.descriptor.resize, self.descriptor.image_size
+        return None if resize is None or size is None else round(resize * self.size / size)
+
     def _block(self, first: int, names: list[str], pool: ThreadPoolExecutor) -> RowBlock:
         images, places, bad = [], [], []
         for place, decoded in enumerate(pool.map(self._decode, names)):
@@ -83,4 +89,8 @@ class ImageRows(RowSource):
             return describe_error(error)
 
     def _read(self, name: str) -> np.ndarray:
-        return read_image(self.folder / name, self.size, interpolation=self.descriptor.interpolation)
+        return self._scale(self.folder / name)
+
+    def _scale(self, file: Path | BinaryIO) -> np.ndarray:
+        """Decode an image in the way that the run's images were decoded."""
+        return read_image(file, self.size, interpolation=self.descriptor.interpolation, resize=self._resize)

@@ -236,8 +236,7 @@ class StoredImageRows(ImageRows):
         return {**self.store.fingerprint(self.stored), **self._description()}
 
     def _read(self, name: str) -> np.ndarray:
-        contents = self.store.read(f"{self.store.root}/{name}")
-        return read_image(io.BytesIO(contents), self.size, interpolation=self.descriptor.interpolation)
+        return self._scale(io.BytesIO(self.store.read(f"{self.store.root}/{name}")))
 
 
 def open_store_rows(

@@ -7,15 +7,17 @@ from typing import Any
 
 import lightning
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from deephash.conversion import PlainArguments
-from deephash.data.blocks import build_block_loader
+from deephash.data.blocks import build_block_loader, build_fit_loader
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.file_rows import FileRows
 from deephash.data.items import Items, Part
-from deephash.data.mapped_rows import MappedRows
 from deephash.data.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
 from deephash.data.protocols.draws import REST, Size, deal, find_strata
+from deephash.data.streamed_images import to_brightness
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.validation import InvalidInputError, as_labels, check_finite
@@ -65,7 +67,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         items = self.load() if self._read is None else self._read
         views = items.features.features if isinstance(items.features, Views) else {"": items.features}
         for view, features in views.items():
-            if not isinstance(features, MappedRows):  # checked when they were first read
+            if not isinstance(features, FileRows):  # checked when they were first read
                 check_finite(features, f"{view} features".lstrip())
         if items.labels is not None:
             as_labels(items.labels, len(items))
@@ -182,8 +184,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         """Return the whole training part as one block for a closed-form fit, or the loader set by `batched`."""
         if self._batches is not None:
             return self._batches(*self._find_process())
-        part = self.part("train")
-        return build_block_loader(part, rows=len(part))
+        return build_fit_loader(self.part("train"))
 
     def val_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
         """Return loaders of the validation database and the validation queries."""
@@ -201,6 +202,11 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
             yield
         finally:
             self._batches = None
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Convert 8-bit pixels of images in files to features, on the device."""
+        features = batch["features"]
+        return {**batch, "features": to_brightness(features)} if isinstance(features, Tensor) else batch
 
     def _find_process(self) -> tuple[int, int]:
         """Return the rank of this process and the number of processes."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deephash.data.items import Part
+from deephash.data.prefetch_loader import build_loader, read_batch
 from deephash.validation import InvalidInputError, check_count
 
 Order = Callable[..., Iterable[int]]
@@ -101,12 +102,12 @@ class PartRows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, rows: Tensor) -> dict[str, Any]:
         """Return positions in the part int64 (m,), features (m, d), and labels if there are any."""
-        content = {"positions": rows, "features": self.part.features[rows]}
+        content = {"positions": rows, "features": read_batch(self.part.features, rows)}
         if self.part.labels is not None:
             content["labels"] = self.part.labels[rows]
         return content
 
 
 def build_batch_loader(part: Part, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":
-    """Return a loader of a part's batches, without workers, as features are in memory."""
-    return DataLoader(PartRows(part), sampler=batches, batch_size=None, num_workers=0)
+    """Return a loader of a part's batches; images in files are decoded while the last batch is used."""
+    return build_loader(part, PartRows(part), sampler=batches)

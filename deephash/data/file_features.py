@@ -26,7 +26,11 @@ THUMBNAIL = 64
 
 
 def read_or_describe_files(
-    files: Sequence[Path], descriptor: Descriptor | None, cache: str | Path, contents: Iterable[bytes] | None = None
+    files: Sequence[Path],
+    descriptor: Descriptor | None,
+    cache: str | Path,
+    contents: Iterable[bytes] | None = None,
+    thumbnails: bool = True,
 ) -> dict[str, Tensor]:
     """Return features and thumbnails of image files, from the cache if they are in it.
 
@@ -37,14 +41,16 @@ def read_or_describe_files(
         cache: folder of computed features.
         contents: identity of each file for the cache's key. None uses name, size and modification time, because
             reading hundreds of thousands of files of a published data set takes minutes.
+        thumbnails: whether to make thumbnails, which take 12 kB each.
 
     Returns:
-        features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3).
+        features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3) unless they are left out.
 
     Raises:
         InvalidInputError: a missing or unreadable file, or a descriptor without an image size.
     """
-    settings: dict[str, object] = {"images": len(files), "thumbnail": THUMBNAIL, "decoding": DECODING_VERSION}
+    side = THUMBNAIL if thumbnails else None
+    settings: dict[str, object] = {"images": len(files), "thumbnail": side, "decoding": DECODING_VERSION}
     if descriptor is None:
         name, size, key = "thumbnails", THUMBNAIL, hashlib.sha256(json.dumps(settings).encode())
     elif descriptor.image_size is None:
@@ -54,7 +60,7 @@ def read_or_describe_files(
         key = build_description_key(descriptor, settings)
     for identity in [_read_file_states(files).encode()] if contents is None else contents:
         key.update(identity)
-    return read_or_compute(cache, name, key.hexdigest(), lambda: describe_files(files, descriptor, size))
+    return read_or_compute(cache, name, key.hexdigest(), lambda: describe_files(files, descriptor, size, thumbnails))
 
 
 def read_or_describe_texts(texts: Sequence[str], descriptor: TextDescriptor, cache: str | Path) -> Tensor:
@@ -67,16 +73,19 @@ def read_or_describe_texts(texts: Sequence[str], descriptor: TextDescriptor, cac
     return read_or_compute(cache, name, key.hexdigest(), lambda: {"features": descriptor.describe(texts)})["features"]
 
 
-def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: int) -> dict[str, Tensor]:
+def describe_files(
+    files: Sequence[Path], descriptor: Descriptor | None, size: int, with_thumbnails: bool = True
+) -> dict[str, Tensor]:
     """Compute features and thumbnails of image files, in blocks.
 
     Args:
         files: n image files.
         descriptor: computes the features; None makes only thumbnails.
         size: side to which images are scaled and cropped.
+        with_thumbnails: whether to make thumbnails.
 
     Returns:
-        features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3).
+        features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3) unless they are left out.
 
     Raises:
         InvalidInputError: unreadable files; the message has their number and the first name.
@@ -88,7 +97,8 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: i
 
     def decode(file: Path) -> np.ndarray | str:
         try:
-            return read_image(file, size, interpolation=interpolation)
+            resize = None if descriptor is None else descriptor.resize
+            return read_image(file, size, interpolation=interpolation, resize=resize)
         except Exception as error:  # Pillow's decoders raise many types for damaged files
             return str(error) or type(error).__name__
 
@@ -105,6 +115,8 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: i
                 continue
             if descriptor is not None:
                 features.append(descriptor.describe(np.stack(images)))
+            if not with_thumbnails:
+                continue
             small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
             thumbnails.append(torch.from_numpy(np.stack(small)))
     if unreadable:
@@ -113,7 +125,7 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: i
             f"{len(unreadable)} of {len(files)} images cannot be read, the first {file} ({reason}); repair or "
             "remove them."
         )
-    described = {"thumbnails": torch.cat(thumbnails)}
+    described = {"thumbnails": torch.cat(thumbnails)} if with_thumbnails else {}
     return described if descriptor is None else described | {"features": torch.cat(features)}
 
 

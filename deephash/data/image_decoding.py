@@ -48,6 +48,7 @@ def read_image(
     formats: tuple[str, ...] | None = None,
     most_pixels: int = MAX_IMAGE,
     interpolation: str = "bilinear",
+    resize: int | None = None,
 ) -> np.ndarray:
     """Read the central square of an upright image, scaled to side `size`, as uint8 (size, size, 3).
 
@@ -59,6 +60,8 @@ def read_image(
         formats: Pillow's names of the accepted formats; None accepts all that Pillow decodes itself.
         most_pixels: maximum number of pixels.
         interpolation: bilinear or bicubic.
+        resize: length in pixels to which the shorter side is scaled before the square is cropped, at least `size`;
+            None for `size`, so that the square reaches the borders.
 
     Raises:
         TooManyPixelsError: the header of the file claims more pixels.
@@ -71,7 +74,12 @@ def read_image(
         if opened.width * opened.height > most_pixels:
             raise TooManyPixelsError(f"it claims {opened.width} × {opened.height} pixels, more than {most_pixels}")
         image = convert_to_rgb(opened, ImageOps.exif_transpose(opened))
-    return np.array(ImageOps.fit(image, (size, size), Image.Resampling[interpolation.upper()]))
+    resampling = Image.Resampling[interpolation.upper()]
+    if resize is None or resize == size:
+        return np.array(ImageOps.fit(image, (size, size), resampling))
+    side = min(image.size) * size / resize
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return np.array(image.resize((size, size), resampling, (left, top, left + side, top + side)))
 
 
 def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
+import numpy as np
 from torch import Tensor
 
 from deephash.data.base import HashingDataModule
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
-from deephash.data.file_features import read_or_describe_files
+from deephash.data.file_features import THUMBNAIL, read_or_describe_files
+from deephash.data.file_rows import FileRows
 from deephash.data.image_listing import list_folder
 from deephash.data.image_manifest import ENDINGS, Listing, list_manifest
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
+from deephash.data.streamed_images import MAX_PIXEL_BYTES, ImageFiles, PixelRows, Thumbnails, stream_pixels
 from deephash.io.path_settings import FilePath
 from deephash.io.progress import track
 from deephash.io.sealed_files import file_digest
@@ -69,7 +72,9 @@ class ImageFolder(HashingDataModule):
         """Compute the features once."""
         if self.is_read:
             return
-        self._describe(self._list())
+        listing = self._list()
+        if self._stream(listing) is None:
+            self._describe(listing)
 
     def are_labelled(self) -> bool:
         """Return whether there are class subfolders, or a manifest with labels."""
@@ -82,12 +87,19 @@ class ImageFolder(HashingDataModule):
             InvalidInputError: no images, or files that cannot be read.
         """
         listing = self._list()
-        described = self._describe(listing)
-        images = described["thumbnails"].numpy()
         computed_from = {"": words_digest(self._read_digests(listing))}
-        return Items(
-            described["features"], listing.labels, listing.class_names, images=images, computed_from=computed_from
-        )
+        features: Tensor | FileRows | None = self._stream(listing)
+        if features is not None:
+            images: np.ndarray | Thumbnails = Thumbnails(ImageFiles(listing.files, THUMBNAIL))
+        else:
+            described = self._describe(listing)
+            features, images = described["features"], described["thumbnails"].numpy()
+        return Items(features, listing.labels, listing.class_names, images=images, computed_from=computed_from)
+
+    def _stream(self, listing: Listing) -> PixelRows | None:
+        """Return pixels that are decoded when they are read, if they would take more than 1 GB; else None."""
+        rows = stream_pixels(listing.files, self.descriptor)
+        return None if rows is None or 4 * rows.shape[0] * rows.shape[1] <= MAX_PIXEL_BYTES else rows
 
     def _list(self) -> Listing:
         if self.path.suffix.lower() in ENDINGS and not self.path.is_dir():

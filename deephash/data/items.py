@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from deephash.data.digests import features_digest, labels_digest
-from deephash.data.mapped_rows import read_features, select_rows
+from deephash.data.file_rows import read_features, select_rows
+from deephash.data.streamed_images import PixelRows, Thumbnails
 
-# A tensor (n, d), `MappedRows` in a file, or `Views`: all have a length, rows by index and the method `to`.
+# A tensor (n, d), `FileRows` in files, or `Views`: all have a length, rows by index and the method `to`.
 Features = Any
-OfficialPart = Literal["train", "query", "database"]
+OfficialPart = Literal["train", "query", "database", "both"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,13 @@ class Items:
     """A whole data set, before any split.
 
     Args:
-        features: floating (n, d), `MappedRows`, or `Views`.
+        features: floating (n, d), `FileRows`, or `Views`.
         labels: class indices int64 (n,), multi-label indicator bool (n, c), or None.
         class_names: the c names of the classes; empty without labels.
-        official: the publisher's part of each item, an array (n,) of "train", "query" or "database"; None without a
-            published split.
-        images: uint8 (n, h, w) or (n, h, w, 3) to show beside results, one per item, or None.
+        official: the publisher's part of each item, an array (n,) of "train", "query", "database" or "both", for
+            training items that are searched too; None without a published split.
+        images: uint8 (n, h, w) or (n, h, w, 3) to show beside results, one per item, as an array or `Thumbnails`; or
+            None.
         texts: n texts to show beside results, or None.
         computed_from: for each view with features that were computed here, the digest of their inputs, which `digests`
             covers instead of the features. A single view has the name "".
@@ -37,7 +39,7 @@ class Items:
     labels: Tensor | None = None
     class_names: tuple[str, ...] = ()
     official: np.ndarray | None = None
-    images: np.ndarray | None = None
+    images: np.ndarray | Thumbnails | None = None
     texts: tuple[str, ...] | None = None
     computed_from: Mapping[str, str] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ class Part:
 
     Args:
         ids: int64 (m,), rows in the data set.
-        features: floating (m, d), `MappedRows`, or `Views`.
+        features: floating (m, d), `FileRows`, or `Views`.
         labels: int64 (m,), bool (m, c) or None.
     """
 
@@ -78,5 +80,6 @@ class Part:
         return Part(self.ids[positions], select_rows(self.features, positions), labels)
 
     def in_memory(self) -> "Part":
-        """Return the part with its features read into memory."""
-        return Part(self.ids, read_features(self.features), self.labels)
+        """Return the part with its features read into memory, except pixels that are decoded batch by batch."""
+        features = self.features if isinstance(self.features, PixelRows) else read_features(self.features)
+        return Part(self.ids, features, self.labels)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.array_file import read_array
+from deephash.data.file_rows import FileRows
 from deephash.data.vectors import COMPONENTS, read_vector_layout
 from deephash.validation import InvalidInputError
 
@@ -58,7 +59,7 @@ def _read_state(path: Path) -> tuple[int, int]:
 
 
 @final
-class MappedRows:
+class MappedRows(FileRows):
     """Rows (n, d) of a matrix in a file. Indexing, `to` and `numpy.asarray` read them, as float32.
 
     Args:
@@ -67,38 +68,17 @@ class MappedRows:
         rows: rows of the matrix, int64 (n,), in this order; None for all.
     """
 
-    ndim = 2
-    dtype = torch.float32
-    device = torch.device("cpu")
-
     def __init__(self, file: RowFile, shape: tuple[int, int], rows: Tensor | None = None) -> None:
+        super().__init__(shape, rows)
         self.file = file
-        self.shape = torch.Size((shape[0] if rows is None else len(rows), shape[1]))
         self._whole = shape
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Tensor:
-        """Read rows: float32 (m, d) for a slice, int64 (m,) or bool (n,), or float32 (d,) for one row number."""
-        if isinstance(key, slice) and self._rows is None and key.step in (None, 1):
-            start, stop, _ = key.indices(len(self))
-            return self._read(np.arange(start, stop))
-        places = torch.arange(len(self))[key] if self._rows is None else self._rows[key]
-        return self._read(places.numpy()) if places.ndim else self._read(places[None].numpy())[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Read all rows into memory."""
-        return self[:].numpy().astype(dtype or np.float32, copy=False)
-
-    def select(self, rows: Tensor) -> "MappedRows":
-        """Select rows by position int64 (m,), in this order, without reading them."""
-        return MappedRows(self.file, self._whole, rows if self._rows is None else self._rows[rows])
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """Read all rows into memory and move them as `Tensor.to` does."""
         return self[:].to(*args, **kwargs)
+
+    def _subset(self, rows: Tensor) -> "MappedRows":
+        return MappedRows(self.file, self._whole, rows)
 
     def _read(self, rows: np.ndarray) -> Tensor:
         features = torch.empty(len(rows), self.shape[1], dtype=torch.float32)
@@ -114,16 +94,6 @@ class MappedRows:
                     np.array(values, dtype=np.float32, order="C")
                 )
         return features
-
-
-def select_rows(features: Any, rows: Tensor) -> Any:
-    """Select rows of features by position int64 (m,), without reading those in a file."""
-    return features.select(rows) if isinstance(features, MappedRows) else features[rows]
-
-
-def read_features(features: Any) -> Any:
-    """Read features into memory if they are in a file."""
-    return features[:] if isinstance(features, MappedRows) else features
 
 
 def can_map(path: Path) -> bool:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from deephash.data.file_rows import FileRows
 from deephash.data.items import Part
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.learnt_codes import LearntCodes
@@ -101,8 +103,9 @@ def join_results(scores: Mapping[tuple[str, str], Scores]) -> dict[str, float]:
 
 def encode_part(hasher: AnyHasher, part: Part, device: torch.device | str) -> dict[str, CodedItems]:
     """Encode the items of a part on a device, that of the hasher's weights, and return their codes by view."""
-    coded = encode_views(hasher, part.features.to(device))
-    return {view: CodedItems(codes, rows) for view, (codes, rows) in coded.items()}
+    features: Any = part.features if isinstance(part.features, FileRows) else part.features.to(device)
+    coded = encode_views(hasher, features)
+    return {view: CodedItems(codes.to(device), rows.to(device)) for view, (codes, rows) in coded.items()}
 
 
 def select_learnt_codes(learnt: LearntCodes, items: CodedItems, ids: Tensor) -> CodedItems:

@@ -12,8 +12,10 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import as_codes, code_bytes, pack
 from deephash.conversion import convert_numpy_numbers
+from deephash.data.file_rows import FileRows, read_features
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
+from deephash.encoders.image_encoder import ImageEncoder
 from deephash.functional.evaluation_mode import evaluation_mode
 from deephash.hashers import storage
 from deephash.hashers.base_hasher import BaseHasher
@@ -24,13 +26,13 @@ from deephash.hashers.hasher_checks import (
     check_quantizer_fits,
     warn_of_one_code,
 )
-from deephash.io.progress import track
+from deephash.hashers.row_blocks import check_file_rows, iterate_blocks, sample_rows
 from deephash.projections.base import Projection
 from deephash.projections.online.base import OnlineProjection, Update
 from deephash.quantizers.base import Quantizer
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.distance import Distance
-from deephash.validation import InvalidInputError, as_features, as_labels, as_rows, check_count, to_floating
+from deephash.validation import InvalidInputError, as_features, as_labels, as_rows, check_count
 
 # 8192 rows of 512 float32 features are 16 MB: enough to keep a device busy, little beside the data.
 BLOCK_ROWS = 8192
@@ -99,7 +101,7 @@ class Hasher(BaseHasher):
 
     def fit(
         self,
-        features: Tensor | ArrayLike,
+        features: Tensor | FileRows | ArrayLike,
         *,
         labels: Tensor | ArrayLike | None = None,
         affinity: Affinity | TrainingAffinity | None = None,
@@ -109,7 +111,8 @@ class Hasher(BaseHasher):
 
         Args:
             features: numbers (n, d), the training items, as a tensor, an array, a memory map, a data frame or nested
-                lists; not changed. Integers and booleans become floating; memory is shared where possible.
+                lists; not changed. Integers and booleans become floating; memory is shared where possible. Of images
+                in files (`FileRows`), encoders of images are fitted on a sample of 512 MB, and each is decoded once.
             labels: class indices (n,) or indicators (n, c), if a part uses them.
             affinity: which training items are neighbours, if a part uses it: an affinity fitted on these items, or the
                 result of its `supervise`.
@@ -122,12 +125,17 @@ class Hasher(BaseHasher):
             InvalidInputError: a part cannot be fitted on these items.
         """
         generator = generator or torch.Generator().manual_seed(0)
-        features = as_features(features, self.input_dim, 1, "training features")
+        if isinstance(features, FileRows) and isinstance(self.encoder, ImageEncoder):
+            check_file_rows(features, self.input_dim)
+        else:
+            features = as_features(read_features(features), self.input_dim, 1, "training features")
         labels = None if labels is None else as_labels(labels, len(features), "training labels")
-        pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
-        self.fit_encoder(features, generator)
-        self.projection.fit(self.apply_encoder(features), labels=labels, affinity=pairs, generator=generator)
-        projections = self.project(features)
+        pairs = affinity.supervise(cast(Tensor, features), labels) if isinstance(affinity, Affinity) else affinity
+        self.fit_encoder(sample_rows(features), generator)
+        encoded = self.apply_encoder(features)
+        self.projection.fit(encoded, labels=labels, affinity=pairs, generator=generator)
+        blocks = self._project_blocks(encoded, BLOCK_ROWS, "Projecting", is_encoded=True)
+        projections = torch.cat([block.to(encoded.device) for block in blocks])
         self.quantizer.fit(projections, labels=labels, affinity=pairs, generator=generator)
         warn_of_one_code(self.quantizer, projections, type(self.projection).__name__, BLOCK_ROWS)
         return self
@@ -181,22 +189,22 @@ class Hasher(BaseHasher):
         check_encoder_fits(self.encoder, self.projection)
 
     @torch.no_grad()
-    def apply_encoder(self, features: Tensor) -> Tensor:
+    def apply_encoder(self, features: Tensor | FileRows) -> Tensor:
         """Encode floating features (n, d) to (n, e), in blocks on the device of the weights.
 
         Returns:
             (n, e), on the features' device; the features themselves without an encoder.
         """
         if isinstance(self.encoder, Identity):
-            return features
+            return cast(Tensor, read_features(features))
         device = self.projection.is_fitted.device
         with evaluation_mode(self):
-            blocks = [self.encoder(block.to(device)).to(features.device) for block in torch.split(features, BLOCK_ROWS)]
-        return torch.cat(blocks)
+            blocks = iterate_blocks(features, BLOCK_ROWS, device)
+            return torch.cat([self.encoder(block).to(features.device) for block in blocks])
 
     @convert_numpy_numbers
     @torch.no_grad()
-    def project(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
+    def project(self, features: Tensor | FileRows | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
         """Compute continuous projections without gradients, in blocks on the device of the weights.
 
         Args:
@@ -216,7 +224,7 @@ class Hasher(BaseHasher):
 
     @convert_numpy_numbers
     @torch.no_grad()
-    def encode(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
+    def encode(self, features: Tensor | FileRows | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
         """Compute packed codes, in blocks on the device of the weights.
 
         The result does not depend on `block_size`, except for margins so near 0 (a millionth of the projections' size)
@@ -313,20 +321,29 @@ class Hasher(BaseHasher):
             "sizes": {"input_dim": self.input_dim, "projections": self.projection.output_dim, "bits": self.bits},
         }
 
-    def _check_rows(self, features: Tensor | ArrayLike, block_size: int) -> tuple[Tensor | NDArray[Any], torch.device]:
+    def _check_rows(
+        self, features: Tensor | FileRows | ArrayLike, block_size: int
+    ) -> tuple[Tensor | FileRows | NDArray[Any], torch.device]:
         """Check features; return them unconverted, and their device, on which the results are returned."""
         self.projection.check_fitted()
         check_count(block_size, "block_size")
+        if isinstance(features, FileRows):
+            check_file_rows(features, self.input_dim)
+            return features, features.device
         rows = as_rows(features, self.input_dim)
         return rows, rows.device if isinstance(rows, Tensor) else torch.device("cpu")
 
-    def _project_blocks(self, rows: Tensor | NDArray[Any], block_size: int, description: str) -> Iterator[Tensor]:
+    @torch.no_grad()
+    def _project_blocks(
+        self, rows: Tensor | FileRows | NDArray[Any], block_size: int, description: str, is_encoded: bool = False
+    ) -> Iterator[Tensor]:
         """Yield the projections of each block of rows, at least one, on the weights' device."""
         device = self.projection.is_fitted.device
+        start = 0
         with evaluation_mode(self):
-            for start in track(range(0, max(len(rows), 1), block_size), description):
-                block = to_floating(rows[start : start + block_size]).to(device)
+            for block in iterate_blocks(rows, block_size, device, description):
                 with torch.autocast(device.type, enabled=False):
-                    projections: Tensor = self.projection(self.encoder(block))
+                    projections: Tensor = self.projection(block if is_encoded else self.encoder(block))
                 check_projections(projections, start, type(self.projection).__name__)
+                start += len(block)
                 yield projections

@@ -8,7 +8,7 @@ from torch import Tensor
 from deephash.functional.class_codewords import class_codewords
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import check_number, check_positive
+from deephash.validation import check_choice, check_number, check_positive
 
 # Shorter codes are not scaled to unit length, because their gradients would be very large.
 SHORTEST = 1e-3
@@ -29,6 +29,28 @@ def margin_cross_entropy(cosines: Tensor, indicators: Tensor, scale: float, marg
     targets = indicators.to(cosines)
     log_shares = (scale * (cosines - margin * targets)).log_softmax(1)
     return -(log_shares * targets).sum(1) / targets.sum(1).clamp_min(1)
+
+
+def binary_cross_entropy(cosines: Tensor, indicators: Tensor, scale: float, margin: float) -> Tensor:
+    """Mean over classes of the cross-entropy of sigmoid(s (cos - m y)) with y.
+
+    Args:
+        cosines: floating (n, c).
+        indicators: y, bool (n, c).
+        scale: factor s of the logits.
+        margin: margin m of the cosine.
+
+    Returns:
+        (n,); 0 for an item without classes.
+    """
+    targets = indicators.to(cosines)
+    logits = scale * (cosines - margin * targets)
+    costs = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return costs.mean(1) * targets.amax(1)
+
+
+# Cross-entropy of items with several labels.
+SEVERAL_LABELS = {"shares": margin_cross_entropy, "binary": binary_cross_entropy}
 
 
 @final
@@ -52,6 +74,8 @@ class OrthoHash(Loss):
             power of two and c <= 2l, otherwise fair coins.
         scale: s; 8 as in the authors' code.
         margin: m; 0.2 as in the authors' code.
+        several_labels: cross-entropy of items with several labels: "shares" for a softmax with equal shares of an
+            item's classes, the authors' default, or "binary" for a sigmoid of each class, which their code has too.
 
     Raises:
         InvalidInputError: settings are out of range, or there are more classes than codewords.
@@ -73,8 +97,11 @@ class OrthoHash(Loss):
         codewords: str = "bernoulli",
         scale: float = 8.0,
         margin: float = 0.2,
+        several_labels: str = "shares",
     ) -> None:
         super().__init__()
+        check_choice(several_labels, SEVERAL_LABELS, "several_labels")
+        self.several_labels = several_labels
         check_positive(scale, "scale")
         check_number(margin, "margin")
         self.scale = scale
@@ -87,8 +114,8 @@ class OrthoHash(Loss):
         labels, codes = batch.labels, batch.codes
         assert labels is not None
         cosines = torch.nn.functional.normalize(codes, eps=SHORTEST) @ self.directions.to(codes.dtype).T
-        indicators = labels
+        indicators, entropy = labels, SEVERAL_LABELS[self.several_labels]
         if labels.ndim == 1:
-            indicators = torch.nn.functional.one_hot(labels, len(self.directions))
-        terms = margin_cross_entropy(cosines, indicators, self.scale, self.margin)
+            indicators, entropy = torch.nn.functional.one_hot(labels, len(self.directions)), margin_cross_entropy
+        terms = entropy(cosines, indicators, self.scale, self.margin)
         return terms.sum() / (indicators > 0).any(1).sum().clamp_min(1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from deephash.data.streamed_images import Thumbnails
 from deephash.report.drawing import BLUE, GREY, INK, VERMILION, new_figure, paper_style
 from deephash.report.item_display import format_classes, shorten
 from deephash.validation import InvalidInputError
@@ -13,6 +14,8 @@ from deephash.validation import InvalidInputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Pictures = np.ndarray | Thumbnails
 
 # More cells than this are unreadable on a page and take minutes to draw.
 MAX_QUERIES, MAX_NEIGHBOURS = 20, 20
@@ -31,7 +34,7 @@ def draw_neighbours(
     distances: Tensor,
     relevant: Tensor,
     *,
-    images: np.ndarray | None = None,
+    images: Pictures | None = None,
     labels: Tensor | None = None,
     class_names: Sequence[str] = (),
     title: str = "",
@@ -43,7 +46,8 @@ def draw_neighbours(
         neighbour_ids: int64 (q, k), rows of the data set, nearest first, k from 1 to MAX_NEIGHBOURS.
         distances: whole numbers (q, k).
         relevant: bool (q, k), whether each neighbour is relevant to the query.
-        images: uint8 (n, h, w) or (n, h, w, 3) of the data set. None draws boxes with ids and class names.
+        images: uint8 (n, h, w) or (n, h, w, 3) of the data set, or its `Thumbnails`. None draws boxes with ids
+            and class names.
         labels: class indices int64 (n,), indicator bool (n, c), or None.
         class_names: names of the c classes.
         title: title of the figure.
@@ -82,7 +86,7 @@ def draw_neighbours(
     return figure
 
 
-def _get_cell_size(images: np.ndarray) -> tuple[float, float]:
+def _get_cell_size(images: Pictures) -> tuple[float, float]:
     """Return the size in inches of a cell with the aspect of the images and the area of a square thumbnail."""
     aspect = float(np.clip(images.shape[2] / images.shape[1], 0.4, 2.5))
     return THUMBNAIL * aspect**0.5, THUMBNAIL / aspect**0.5
@@ -95,7 +99,7 @@ def _wrap(name: str) -> str:
     return "\n".join(textwrap.wrap(name, BOX_CHARACTERS, max_lines=3, placeholder=" …"))
 
 
-def _draw_cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: tuple[str, Any]) -> None:
+def _draw_cell(axes: "Axes", images: Pictures | None, item: int, name: str, frame: tuple[str, Any]) -> None:
     """Draw an item, as its picture or as its class name and id, in a frame of that colour and line."""
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -124,7 +128,7 @@ def _check_inputs(
     neighbour_ids: Tensor,
     distances: Tensor,
     relevant: Tensor,
-    images: np.ndarray | None,
+    images: Pictures | None,
     labels: Tensor | None,
 ) -> None:
     if neighbour_ids.ndim != 2 or query_ids.shape != neighbour_ids.shape[:1]:

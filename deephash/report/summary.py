@@ -99,7 +99,22 @@ def list_settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("tuned", ", ".join(f"{key}={value}" for key, value in result["tuned"].items())))
     if result.get("seconds"):
         rows.append(("seconds", ", ".join(f"{step} {seconds:.2f}" for step, seconds in result["seconds"].items())))
+    if result.get("images_per_second"):
+        rates = ", ".join(f"{step} {rate:,.0f} a second" for step, rate in result["images_per_second"].items())
+        rows.append(("images", rates))
+    if result.get("published_figure"):
+        rows.append(("papers", describe_published(result)))
     return rows
+
+
+def describe_published(result: Mapping[str, Any]) -> str:
+    """Describe the metric that papers report on a data set: its tie-aware value, and that of a sort by distance."""
+    name = result["published_figure"]
+    stable = name.replace("mAP", "mAP_stable", 1)
+    text = f"{name} {format_value(result['metrics'][name])}, tie-aware"
+    if stable in result["metrics"]:
+        text += f"; {stable} {format_value(result['metrics'][stable])}, with ties in database order"
+    return text
 
 
 def format_title(result: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ from deephash.report.tables import replace_nonfinite
 # Bars of the histograms; W&B draws at most 512.
 HISTOGRAM_BARS = 40
 
+MEASURED = ("metrics", "warnings", "seconds", "images_per_second")
+"""Entries of a result row that are measured; the others are settings."""
+
 
 def log_result(run: Any, result: Mapping[str, Any]) -> None:
     """Log a result row: its metrics as the summary of the run, the rest as its config.
@@ -24,11 +27,12 @@ def log_result(run: Any, result: Mapping[str, Any]) -> None:
         run: the W&B run.
         result: as in `metrics.json`.
     """
-    settings = {name: value for name, value in result.items() if name not in ("metrics", "warnings", "seconds")}
+    settings = {name: value for name, value in result.items() if name not in MEASURED}
     # A resumed run or Lightning's logger may have set some of these already, to the same values.
     run.config.update(replace_nonfinite(settings), allow_val_change=True)
     summary = dict(result.get("metrics", {})) | {"skipped_queries": result.get("skipped_queries", 0)}
-    summary |= {f"seconds/{step}": seconds for step, seconds in result.get("seconds", {}).items()}
+    for name in ("seconds", "images_per_second"):
+        summary |= {f"{name}/{step}": value for step, value in result.get(name, {}).items()}
     run.summary.update(replace_nonfinite(summary) | {"warnings": list(result.get("warnings", []))})
 
 

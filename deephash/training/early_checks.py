@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from deephash.affinity.base import Affinity
 from deephash.data.base import HashingDataModule
+from deephash.data.protocols.base import Protocol
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.learnt_codes import DATABASE_CODES, LEARNT
@@ -87,6 +88,12 @@ def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True)
         raise InvalidInputError(
             f"truth={config.choices.truth} needs labels, and data={config.choices.data} have none; use data with "
             "labels, or a truth by distance, such as truth=nearest_neighbours or truth=epsilon_ball."
+        )
+    protocol: type[Protocol] = get_class(config.protocol._target_)
+    if protocol.needs_labels:
+        raise InvalidInputError(
+            f"protocol={config.choices.protocol} holds out classes, and data={config.choices.data} have no labels; use "
+            "data with labels, or another protocol."
         )
     if fits and "labels" in getattr(get_class(config.projection._target_), "requires", ()):
         raise InvalidInputError(

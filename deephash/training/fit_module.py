@@ -11,6 +11,9 @@ from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
+from deephash.data.blocks import move_block
+from deephash.data.file_rows import FileRows, read_features
+from deephash.data.items import Features
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.learnt_codes import LearntCodes, check_learnt, extract_learnt_codes
@@ -34,11 +37,13 @@ class FittedHasher:
         hasher: fitted hasher of one view or of two.
         learnt: codes that the fit learnt for its training items; None if the method learns none.
         seconds: durations by step.
+        images_per_second: images that a joint training used in a second, if it decoded them from files.
     """
 
     hasher: AnyHasher
     learnt: LearntCodes | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    images_per_second: float | None = None
 
 
 class FitModule(lightning.LightningModule):
@@ -81,6 +86,12 @@ class FitModule(lightning.LightningModule):
     def configure_optimizers(self) -> None:
         """Configure no optimiser, because nothing is learnt by gradient."""
 
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Move the training part to the device; images in files stay there."""
+        return move_block(batch, device)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Fit on the whole training part."""
         started = time.perf_counter()
@@ -99,7 +110,8 @@ class FitModule(lightning.LightningModule):
     def fit_hasher(self, batch: dict[str, Any]) -> None:
         """Fit on a block that holds the whole training part, or this process's share of it."""
         labels = batch.get("labels")
-        items = batch["features"].cpu(), None if labels is None else labels.cpu()
+        features = batch["features"] if isinstance(batch["features"], FileRows) else batch["features"].cpu()
+        items = features, None if labels is None else labels.cpu()
         affinity = training_affinity(self.truth.definition, self.supervision, *items, batch["ids"])
         generator = torch.Generator().manual_seed(self.seed)
         self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
@@ -133,16 +145,18 @@ def select_batch_rows(batch: dict[str, Any], rows: range) -> dict[str, Any]:
 
 
 def training_affinity(
-    truth: Affinity, supervision: Affinity | None, features: Tensor, labels: Tensor | None, ids: Tensor
+    truth: Affinity, supervision: Affinity | None, features: Features, labels: Tensor | None, ids: Tensor
 ) -> TrainingAffinity:
     """Return the neighbours among training items, from which methods and losses learn.
 
     Args:
         truth: fitted ground truth, which defines neighbours if there is no supervision.
         supervision: another definition, fitted here on the training items; or None.
-        features: floating (n, d), the whole training part.
+        features: floating (n, d) or `FileRows`, the whole training part.
         labels: int64 (n,), bool (n, c) or None.
         ids: int64 (n,), rows of the items in the data set; lists of pairs refer to items by these rows.
     """
+    if not (truth if supervision is None else supervision).needs_labels:
+        features = read_features(features)  # Distances need all features.
     definition = truth if supervision is None else supervision.fit(features, labels)
     return definition.supervise(features, labels, ids)

@@ -8,7 +8,7 @@ import lightning
 import torch
 
 from deephash.data.base import HashingDataModule
-from deephash.data.blocks import build_block_loader
+from deephash.data.blocks import move_block, read_whole
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.evaluation.learnt_codes import load_learnt
 from deephash.hashers.loading import load as load_hasher
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 MANY_ITEMS = 50_000
 """Number of items above which the log suggests a fit on a sample."""
+
+IMAGES = "images_per_second"
+"""Key of the speed of a joint training in the file of its seconds."""
 
 SAMPLE_ITEMS = 20_000
 """Size of the suggested sample; its costs and savings are in docs/data.md."""
@@ -62,9 +65,7 @@ def fit_on_device(module: FitModule, data: HashingDataModule, device: torch.devi
         device: device of the hasher and of its training items.
     """
     started = time.perf_counter()
-    part = data.part("train")
-    (block,) = build_block_loader(part, rows=len(part))
-    module.to(device).fit_hasher({name: tensor.to(device) for name, tensor in block.items()})
+    module.to(device).fit_hasher(move_block(read_whole(data.part("train")), device))
     fitted = module.fitted
     fitted.seconds["fit"] = time.perf_counter() - started
     return fitted
@@ -79,7 +80,8 @@ def load_fitted(folder: Path) -> FittedHasher:
     stored = read_sealed_json(folder / FIT_SECONDS, "the seconds of a fit")
     with reading(folder / FIT_SECONDS, "the seconds of a fit"):
         seconds = {name: float(value) for name, value in stored.items()}
-    return FittedHasher(load_hasher(folder), load_learnt(folder), seconds)
+    images_per_second = seconds.pop(IMAGES, None)
+    return FittedHasher(load_hasher(folder), load_learnt(folder), seconds, images_per_second)
 
 
 def describe_fit_size(data: HashingDataModule) -> str:

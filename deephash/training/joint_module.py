@@ -1,7 +1,9 @@
 """Joint training of encoder, projection and quantiser by gradient, starting from the fitted hasher."""
 
+import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.augmentations.base import Augmentation
 from deephash.augmentations.view_augmentations import ViewAugmentations
 from deephash.data.batches import EpochBatches, build_batch_loader
+from deephash.data.file_rows import select_rows
+from deephash.data.prefetch_loader import PrefetchLoader
+from deephash.data.streamed_images import PixelRows
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.hashing_module import HashingModule
@@ -30,10 +35,15 @@ from deephash.training.fit_module import training_affinity
 from deephash.training.joint_settings import PARTS, JointSettings
 from deephash.training.relative_rates import compute_weight_sizes, parameter_groups
 from deephash.training.sharded_gradients import clip_norm, has_sharded
+from deephash.training.throughput import Throughput
 from deephash.validation import InvalidInputError
+
+log = logging.getLogger(__name__)
 
 # Number of items over which the unit of margins, a mean absolute deviation of projections, is estimated, to about 1 %.
 CALIBRATION_ROWS = 10_000
+# The same of images in files, which are decoded for it: to about 2 %.
+CALIBRATION_IMAGES = 2048
 
 # Fields of a batch that may contain NaN or infinity.
 FLOATS = ("codes", "projections", "features")
@@ -83,6 +93,7 @@ class JointModule(HashingModule):
         self.seed = seed
         self.failed_batch = failed_batch
         self.seconds = 0.0
+        self.throughput: Throughput | None = None
         # In a list, so that it is not a submodule.
         self._validated: list[AnyHasher] = []
         self._pairs: TrainingAffinity | None = None
@@ -103,7 +114,9 @@ class JointModule(HashingModule):
         if "neighbours" in self.loss.requires:
             truth = self.truth.definition
             self._pairs = training_affinity(truth, self.supervision, part.features, part.labels, part.ids)
-        calibrate_margins(self.hasher, part.features[:: max(1, len(part) // CALIBRATION_ROWS)])
+        streams = isinstance(part.features, PixelRows)
+        step = max(1, len(part) // (CALIBRATION_IMAGES if streams else CALIBRATION_ROWS))
+        calibrate_margins(self.hasher, select_rows(part.features, torch.arange(0, len(part), step)))
         for name in PARTS:
             self.hasher.get_submodule(name).requires_grad_(name in moves)
         if not any(weight.requires_grad for weight in self.hasher.parameters()):
@@ -119,7 +132,11 @@ class JointModule(HashingModule):
         """Return the loader of one process's share of each batch."""
         part = self.truth.data.part("train").in_memory()
         size, order = self.learning.batch_size, self.learning.order
-        return build_batch_loader(part, EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels))
+        batches = EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels)
+        loader = build_batch_loader(part, batches)
+        if isinstance(loader, PrefetchLoader):
+            self.throughput = replace(self.throughput or Throughput(), waiting=loader.waiting)
+        return loader
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a group and a rate for each parameter, and the schedule by step."""
@@ -147,10 +164,14 @@ class JointModule(HashingModule):
         """Save the training time so far, so that a resumed training reports the total."""
         self._read_clock()
         checkpoint["seconds"] = self.seconds
+        if self.throughput is not None:
+            checkpoint["throughput"] = self.throughput.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the training time."""
         self.seconds = checkpoint["seconds"]
+        if self.throughput is not None and "throughput" in checkpoint:
+            self.throughput.restore(checkpoint["throughput"])
 
     def _read_clock(self) -> None:
         now = time.perf_counter()
@@ -161,6 +182,13 @@ class JointModule(HashingModule):
         """Seed torch's default generator, so that an epoch does not depend on earlier ones."""
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._sums, self._summed = {}, 0
+        if self.throughput is not None:
+            self.throughput.start_epoch()
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        """Count the images of a batch."""
+        if self.throughput is not None:
+            self.throughput.add_batch(len(batch["positions"]) * self.trainer.world_size)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Compute the loss of a batch.
@@ -200,6 +228,17 @@ class JointModule(HashingModule):
     def on_train_epoch_end(self) -> None:
         """Log each loss's mean over the epoch."""
         self.log_dict({f"loss/{name}": value for name, value in self.average_terms().items()}, rank_zero_only=True)
+        speed = self.throughput
+        if speed is not None:
+            self.log_dict(
+                {"images_per_second": speed.rate, "waiting_for_images": speed.waiting_share}, rank_zero_only=True
+            )
+            log.info(
+                "epoch %d: %.0f images a second, %.0f %% of the time waiting for images",
+                self.current_epoch + 1,
+                speed.rate,
+                100 * speed.waiting_share,
+            )
 
     def average_terms(self) -> dict[str, float]:
         """Return each loss, without its weight, averaged over the batches of the current epoch."""
@@ -289,7 +328,10 @@ class JointModule(HashingModule):
             if requires & {"labels", "single_labels"} and labels is None:
                 raise InvalidInputError(f"loss={name} learns from labels, and the training items have none.")
             if "single_labels" in requires and labels is not None and labels.ndim > 1:
-                raise InvalidInputError(f"loss={name} takes one class per item, and these items have several labels.")
+                raise InvalidInputError(
+                    f"loss={name} takes one class per item, and these items have several labels, for which no form is "
+                    "published; choose a loss of shared labels, such as loss=csq, loss=hashnet or loss=dpsh."
+                )
             if "second_codes" in requires and self.augmentation is None:
                 raise InvalidInputError(
                     f"loss={name} compares two views of an item, and there is no augmentation; choose one, such "

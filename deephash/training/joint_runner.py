@@ -34,7 +34,7 @@ from deephash.training.constraints import plain_hasher
 from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_figure, choose_score_settings, count_searched_items
 from deephash.training.fit_module import FittedHasher
-from deephash.training.fitting import fit_in_folder, fit_on_device, load_fitted
+from deephash.training.fitting import IMAGES, fit_in_folder, fit_on_device, load_fitted
 from deephash.training.joint_module import JointModule
 from deephash.training.joint_settings import JointSettings
 from deephash.training.keep_best import KeepBest, read_history, summarise_history
@@ -101,7 +101,7 @@ class JointRunner(JointSettings, Runner):
             start = fit_in_folder(run.start, trainer, module, data)
             fitted = runner.train(config, run, trainer.logger, start, truth, settings)
         evaluation = score(config, trainer, fitted, truth, settings)
-        row = evaluation_row(config, evaluation, fitted.seconds)
+        row = evaluation_row(config, evaluation, fitted.seconds, fitted.images_per_second)
         history = read_history(run.history)
         if history is not None:
             row["training"] = summarise_history(history, run.history)
@@ -162,7 +162,9 @@ class JointRunner(JointSettings, Runner):
         last = None if choose else plain_hasher(joint.hasher)
         if trainer.is_global_zero:
             (last or load(run.best)).save(run.hasher)
-            write_sealed_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds})
+            seconds = {"fit": start.seconds["fit"], "joint": joint.seconds}
+            rate = {} if joint.throughput is None else {IMAGES: joint.throughput.rate}
+            write_sealed_json(run.fit_seconds, seconds | rate)
         trainer.strategy.barrier()
         return load_fitted(run.hasher)
 

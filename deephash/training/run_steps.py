@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.data.protocols.base import Split
+from deephash.data.streamed_images import PixelRows
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.hashing_module import HashingModule
 from deephash.evaluation.learnt_codes import LEARNT, check_learnt
@@ -120,16 +121,26 @@ def result_row(
     }
 
 
-def evaluation_row(config: DictConfig, evaluation: Evaluation, seconds: Mapping[str, float]) -> dict[str, Any]:
+def evaluation_row(
+    config: DictConfig, evaluation: Evaluation, seconds: Mapping[str, float], images_per_second: float | None = None
+) -> dict[str, Any]:
     """Return the result row of a scored hasher.
 
     Args:
         config: config of the run.
         evaluation: its scores.
         seconds: durations of the steps before scoring.
+        images_per_second: speed of joint training on images in files; None if there was none.
     """
     data, metrics = evaluation.truth.data, evaluation.results
     skipped = int(metrics.pop("skipped_queries"))
+    further: dict[str, Any] = {}
+    if isinstance(data.items.features, PixelRows):
+        encoded = sum(len(data.ids(role)) for role in evaluation.roles)
+        trained = {} if images_per_second is None else {"joint": images_per_second}
+        further["images_per_second"] = {**trained, "encode": encoded / evaluation.seconds["encode"]}
+    if (config.get("published") or {}).get("figure") in metrics:
+        further["published_figure"] = config.published.figure
     return result_row(
         config,
         data,
@@ -138,6 +149,7 @@ def evaluation_row(config: DictConfig, evaluation: Evaluation, seconds: Mapping[
         seconds={**seconds, **evaluation.seconds},
         depths=evaluation.settings.at,
         skipped_queries=skipped,
+        **further,
     )
 
 

@@ -23,7 +23,11 @@ USERS_OWN = {
     **dict.fromkeys(
         ("image_folder", "image_folder_pixels", "nuswide", "mirflickr25k", "coco_captions"), ("path", "mine")
     ),
+    **dict.fromkeys(
+        ("image_lists", "image_lists_gist", "imagenet100", "nuswide_21", "nuswide_21_m", "coco"), ("root", "mine")
+    ),
 }
+LISTS = {name for name, (setting, _) in USERS_OWN.items() if setting == "root"}
 PAIRED = {"coco_captions", "mirflickr25k", "nuswide", "paired_arrays", "wiki"}
 
 
@@ -39,7 +43,7 @@ def first_line(path):
 def test_the_data_sets_are_those_documented():
     names = {path.stem for path in CONFIGS}
     one_view = {"arrays", "cifar10", "cifar10_gist", "image_folder", "image_folder_pixels", "mnist5k", "sift1m"}
-    assert names == PAIRED | one_view | {"siftsmall"}
+    assert names == PAIRED | LISTS | one_view | {"siftsmall"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -62,9 +66,10 @@ def test_a_config_makes_its_module(path, read_config, monkeypatch, tmp_path):
         assert Path(module.cache) == tmp_path
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem in PAIRED], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem in PAIRED | LISTS], ids=lambda path: path.stem)
 def test_the_command_line_chooses_another_protocol(path, compose_config):
-    chosen = OmegaConf.load(path).get("defaults", [{"override /protocol": "literature"}])[0]["override /protocol"]
+    defaults = OmegaConf.load(path).get("defaults", [{"override /protocol": "literature"}])
+    (chosen,) = [entry["override /protocol"] for entry in defaults if "override /protocol" in entry]
     assert compose_config(f"data={path.stem}").choices.protocol == chosen
     other = compose_config(f"data={path.stem}", "protocol=five_way_small")
     assert other.choices.protocol == "five_way_small"

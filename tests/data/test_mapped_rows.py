@@ -8,7 +8,8 @@ import torch
 
 from deephash.command_line.programs.train import train
 from deephash.data import arrays
-from deephash.data.mapped_rows import MappedRows, RowFile, read_features
+from deephash.data.file_rows import read_features
+from deephash.data.mapped_rows import MappedRows, RowFile
 from deephash.data.protocols.base import Split
 from deephash.data.vectors import write_vectors
 from deephash.validation import InvalidInputError

@@ -25,6 +25,9 @@ class Descriptor(PlainArguments, ABC):
     image_size: int | None
     """Side in pixels to which loaders scale and crop images; None keeps their size."""
 
+    resize: int | None = None
+    """Length to which loaders scale the shorter side before they crop; None for `image_size`."""
+
     @abstractmethod
     def describe(self, images: np.ndarray) -> Tensor:
         """Compute features of images.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor, check_images
-from deephash.validation import check_positive
+from deephash.validation import InvalidInputError, check_count, check_positive
 
 
 @final
@@ -16,21 +16,32 @@ class Pixels(Descriptor):
 
     Args:
         image_size: side in pixels to which loaders scale and crop images; None keeps their size.
+        resize: length in pixels to which loaders scale the shorter side before they crop, at least image_size;
+            None for image_size. Deep hashing often crops 224 of 256 pixels.
 
     Raises:
-        InvalidInputError: an image size below 1.
+        InvalidInputError: an image size below 1, or a resize below the image size.
     """
 
     costly: ClassVar[bool] = False
 
-    def __init__(self, image_size: int | None = None) -> None:
+    def __init__(self, image_size: int | None = None, resize: int | None = None) -> None:
         if image_size is not None:
             check_positive(image_size, "image_size")
+        if resize is not None:
+            check_count(resize, "resize")
+            if image_size is None or resize < image_size:
+                raise InvalidInputError(
+                    f"resize={resize} with image_size={image_size}; images are scaled to resize and cropped to "
+                    "image_size, so expected image_size of at most resize."
+                )
         self.image_size = image_size
+        self.resize = resize
 
     def parameters(self) -> dict[str, object]:
         """Return all settings that the features depend on."""
-        return {"descriptor": "pixels", "image_size": self.image_size}
+        resized = {} if self.resize is None else {"resize": self.resize}
+        return {"descriptor": "pixels", "image_size": self.image_size, **resized}
 
     def describe(self, images: np.ndarray) -> Tensor:
         """Return the pixels of images row by row, each as (r, g, b, r, g, b, ...).

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -176,6 +177,9 @@ class Split:
 class Protocol(PlainArguments, ABC):
     """A rule that draws a split from a data set."""
 
+    needs_labels: ClassVar[bool] = False
+    """Whether the rule needs labels."""
+
     @abstractmethod
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
         """Draw a split.
@@ -184,7 +188,8 @@ class Protocol(PlainArguments, ABC):
             n: number of items.
             labels: class indices int64 (n,) for stratified draws. With an indicator bool (n, c) or None, draws
                 are not stratified.
-            official: the publisher's part of each item, "train", "query" or "database", or None.
+            official: the publisher's part of each item, "train", "query", "database" or "both" (train and database),
+                or None.
             seed: equal seeds give equal splits.
 
         Raises:

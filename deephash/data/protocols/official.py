@@ -9,6 +9,8 @@ from deephash.data.protocols.query_database import VALIDATION_ROLES, select_vali
 from deephash.validation import InvalidInputError
 
 PARTS = ("train", "query", "database")
+BOTH = "both"
+"""Part of a training item that is in the database too."""
 
 
 class Official(Protocol):
@@ -18,8 +20,8 @@ class Official(Protocol):
     papers on deep hashing is from this setting. On SIFT1M, the parts are the query, learn and base files. Each part can
     be reduced to a sample.
 
-    An optional validation part, taken from the training part, avoids choices on the test queries. If the training part
-    is also the database, the validation items are removed from both.
+    An optional validation part, taken from the training part, avoids choices on the test queries. If its items are also
+    in the database, they are removed from both.
 
     Args:
         queries: size of the sample of the publisher's queries; by default all.
@@ -57,10 +59,10 @@ class Official(Protocol):
         train_name = "the official train part"
         rows = deal({"queries": self.queries}, strata, seed, pools["query"], "the official query part")
         rows |= deal({**self.validation, "train": self.train}, strata, seed, pools["train"], train_name)
+        held_out = np.concatenate([np.empty(0, np.int64), *(rows[part] for part in self.validation)])
         if len(pools["database"]):
-            pool, source = pools["database"], "the official database part"
+            pool, source = np.setdiff1d(pools["database"], held_out), "the official database part"
         else:
-            held_out = np.concatenate([np.empty(0, np.int64), *(rows[part] for part in self.validation)])
             pool, source = np.setdiff1d(pools["train"], held_out), train_name
         rows |= deal({"database": self.database}, strata, seed, pool, source)
         return Split(
@@ -76,7 +78,8 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
 
     Args:
         n: number of items.
-        official: part of each item, (n,) of "train", "query" or "database"; or None.
+        official: part of each item, (n,) of "train", "query", "database" or "both", for training items that are
+            searched too; or None.
 
     Returns:
         int64 rows, ascending, by part; only "database" can be empty.
@@ -90,10 +93,11 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
         )
     if np.shape(official) != (n,):
         raise InvalidInputError(f"official parts have shape {np.shape(official)}; expected ({n},), one per item.")
-    unknown = sorted(set(np.unique(official).tolist()) - set(PARTS), key=str)
+    unknown = sorted(set(np.unique(official).tolist()) - {*PARTS, BOTH}, key=str)
     if unknown:
-        raise InvalidInputError(f"official parts include {unknown[0]!r}; expected one of: {', '.join(PARTS)}.")
-    pools = {part: np.flatnonzero(np.asarray(official) == part) for part in PARTS}
+        raise InvalidInputError(f"official parts include {unknown[0]!r}; expected one of: {', '.join((*PARTS, BOTH))}.")
+    given = np.asarray(official)
+    pools = {part: np.flatnonzero((given == part) | ((given == BOTH) & (part != "query"))) for part in PARTS}
     for part in ("train", "query"):
         if len(pools[part]) == 0:
             raise InvalidInputError(

@@ -14,13 +14,16 @@ FORMAT_WORDS = "JPEG, PNG, WebP, GIF or BMP"
 MAX_PIXELS = 40_000_000
 
 
-def decode_image(contents: bytes, side: int, interpolation: str = "bilinear") -> np.ndarray:
+def decode_image(
+    contents: bytes, side: int, interpolation: str = "bilinear", resize: int | None = None
+) -> np.ndarray:
     """Return the upright central square of an image, scaled to a side, as `deephash encode` prepares image files.
 
     Args:
         contents: contents of the file.
         side: side in pixels.
         interpolation: bilinear or bicubic.
+        resize: length to which the shorter side is scaled before cropping; None for `side`.
 
     Returns:
         uint8 (side, side, 3).
@@ -31,7 +34,7 @@ def decode_image(contents: bytes, side: int, interpolation: str = "bilinear") ->
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return read_image(io.BytesIO(contents), side, FORMATS, MAX_PIXELS, interpolation)
+        return read_image(io.BytesIO(contents), side, FORMATS, MAX_PIXELS, interpolation, resize)
     except UnidentifiedImageError as error:
         raise InvalidInputError(f"This file is not a readable image; choose a {FORMAT_WORDS} file.") from error
     except (TooManyPixelsError, Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:

@@ -63,7 +63,8 @@ def encode_image(run: ServedRun, contents: bytes) -> Query:
         InvalidInputError: the features of the run are not made from images, or the image cannot be decoded.
     """
     descriptor = image_descriptor(run.folder)
-    image = decode_image(contents, get_image_side(run, descriptor), descriptor.interpolation)
+    side = get_image_side(run, descriptor)
+    image = decode_image(contents, side, descriptor.interpolation, descriptor.resize)
     return encode_features(run, descriptor.describe(image[None]), find_view(run, IMAGE))
 
 

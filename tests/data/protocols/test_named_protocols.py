@@ -59,7 +59,7 @@ def cifar10(cifar10_npz):
 
 def test_every_protocol_is_listed():
     named = {path.stem for path in CONF.glob("*.yaml")}
-    assert named == CIFAR10_SIZES.keys() | PAIRED_SIZES.keys() | {"given", "five_way_sift1m"}
+    assert named == CIFAR10_SIZES.keys() | PAIRED_SIZES.keys() | {"given", "five_way_sift1m", "unseen_classes"}
 
 
 @pytest.mark.parametrize("name", PAIRED_SIZES)
