@@ -1,9 +1,7 @@
 """Joint training of encoder, projection and quantiser by gradient, starting from the fitted hasher."""
 
-import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from deephash.augmentations.base import Augmentation
 from deephash.augmentations.view_augmentations import ViewAugmentations
 from deephash.data.batches import EpochBatches, build_batch_loader
 from deephash.data.file_rows import select_rows
-from deephash.data.prefetch_loader import PrefetchLoader
 from deephash.data.streamed_images import PixelRows
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
@@ -35,10 +32,7 @@ from deephash.training.fit_module import training_affinity
 from deephash.training.joint_settings import PARTS, JointSettings
 from deephash.training.relative_rates import compute_weight_sizes, parameter_groups
 from deephash.training.sharded_gradients import clip_norm, has_sharded
-from deephash.training.throughput import Throughput
 from deephash.validation import InvalidInputError
-
-log = logging.getLogger(__name__)
 
 # Number of items over which the unit of margins, a mean absolute deviation of projections, is estimated, to about 1 %.
 CALIBRATION_ROWS = 10_000
@@ -93,7 +87,6 @@ class JointModule(HashingModule):
         self.seed = seed
         self.failed_batch = failed_batch
         self.seconds = 0.0
-        self.throughput: Throughput | None = None
         # In a list, so that it is not a submodule.
         self._validated: list[AnyHasher] = []
         self._pairs: TrainingAffinity | None = None
@@ -133,10 +126,7 @@ class JointModule(HashingModule):
         part = self.truth.data.part("train").in_memory()
         size, order = self.learning.batch_size, self.learning.order
         batches = EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels)
-        loader = build_batch_loader(part, batches)
-        if isinstance(loader, PrefetchLoader):
-            self.throughput = replace(self.throughput or Throughput(), waiting=loader.waiting)
-        return loader
+        return build_batch_loader(part, batches)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a group and a rate for each parameter, and the schedule by step."""
@@ -164,14 +154,10 @@ class JointModule(HashingModule):
         """Save the training time so far, so that a resumed training reports the total."""
         self._read_clock()
         checkpoint["seconds"] = self.seconds
-        if self.throughput is not None:
-            checkpoint["throughput"] = self.throughput.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the training time."""
         self.seconds = checkpoint["seconds"]
-        if self.throughput is not None and "throughput" in checkpoint:
-            self.throughput.restore(checkpoint["throughput"])
 
     def _read_clock(self) -> None:
         now = time.perf_counter()
@@ -182,13 +168,6 @@ class JointModule(HashingModule):
         """Seed torch's default generator, so that an epoch does not depend on earlier ones."""
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._sums, self._summed = {}, 0
-        if self.throughput is not None:
-            self.throughput.start_epoch()
-
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Count the images of a batch."""
-        if self.throughput is not None:
-            self.throughput.add_batch(len(batch["positions"]) * self.trainer.world_size)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Compute the loss of a batch.
@@ -228,17 +207,6 @@ class JointModule(HashingModule):
     def on_train_epoch_end(self) -> None:
         """Log each loss's mean over the epoch."""
         self.log_dict({f"loss/{name}": value for name, value in self.average_terms().items()}, rank_zero_only=True)
-        speed = self.throughput
-        if speed is not None:
-            self.log_dict(
-                {"images_per_second": speed.rate, "waiting_for_images": speed.waiting_share}, rank_zero_only=True
-            )
-            log.info(
-                "epoch %d: %.0f images a second, %.0f %% of the time waiting for images",
-                self.current_epoch + 1,
-                speed.rate,
-                100 * speed.waiting_share,
-            )
 
     def average_terms(self) -> dict[str, float]:
         """Return each loss, without its weight, averaged over the batches of the current epoch."""

@@ -40,6 +40,7 @@ from deephash.training.joint_settings import JointSettings
 from deephash.training.keep_best import KeepBest, read_history, summarise_history
 from deephash.training.quiet_lightning import quiet_lightning
 from deephash.training.run_steps import evaluation_row, read_data, report_run, save_split, score, start_lightning
+from deephash.training.throughput import Throughput
 from deephash.training.tuning import set_values, tune
 from deephash.validation import InvalidInputError, check_count
 
@@ -137,7 +138,8 @@ class JointRunner(JointSettings, Runner):
             run.checkpoint.parent, run.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
         checkpoints.FILE_EXTENSION = run.checkpoint.suffix
-        callbacks: list[lightning.Callback] = [checkpoints]
+        throughput = Throughput()
+        callbacks: list[lightning.Callback] = [checkpoints, throughput]
         if self.select_by is not None:
             callbacks.insert(0, KeepBest(run.best, run.history, self.select_by, self.patience))
         checkpoint = latest(run.checkpoint)
@@ -163,8 +165,8 @@ class JointRunner(JointSettings, Runner):
         if trainer.is_global_zero:
             (last or load(run.best)).save(run.hasher)
             seconds = {"fit": start.seconds["fit"], "joint": joint.seconds}
-            rate = {} if joint.throughput is None else {IMAGES: joint.throughput.rate}
-            write_sealed_json(run.fit_seconds, seconds | rate)
+            rate = throughput.images_per_second
+            write_sealed_json(run.fit_seconds, seconds | ({} if rate is None else {IMAGES: rate}))
         trainer.strategy.barrier()
         return load_fitted(run.hasher)
 
