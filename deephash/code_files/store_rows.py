@@ -16,7 +16,7 @@ from deephash.code_files.rows import RowSource
 from deephash.code_files.run_descriptors import image_descriptor
 from deephash.code_files.table_rows import TableRows, rebatch
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_decoding import list_image_endings, read_image
+from deephash.data.image_decoding import list_image_endings
 from deephash.data.stored_index import find_index_columns
 from deephash.io.files import describe_error, reading
 from deephash.io.folder_walk import walk_files

@@ -14,9 +14,7 @@ FORMAT_WORDS = "JPEG, PNG, WebP, GIF or BMP"
 MAX_PIXELS = 40_000_000
 
 
-def decode_image(
-    contents: bytes, side: int, interpolation: str = "bilinear", resize: int | None = None
-) -> np.ndarray:
+def decode_image(contents: bytes, side: int, interpolation: str = "bilinear", resize: int | None = None) -> np.ndarray:
     """Return the upright central square of an image, scaled to a side, as `deephash encode` prepares image files.
 
     Args:
