@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deephash.code_files.image_rows import PixelRows
+from deephash.code_files.image_rows import ImageRows
 from deephash.code_files.store_rows import StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.file_features import describe_files
@@ -154,7 +154,7 @@ def test_every_reader_decodes_the_same(tmp_path):
     files = [tmp_path / "a.png", tmp_path / "b.png"]
     expected = Pixels().describe(np.stack([threefold(255 - GREY), threefold(GREY)])).numpy()
     assert np.array_equal(describe_files(files, Pixels(), SIDE)["features"].numpy(), expected)
-    for rows in (PixelRows(tmp_path, Pixels(), SIDE), StoredImageRows(tmp_path.as_uri(), Pixels(), SIDE)):
+    for rows in (ImageRows(tmp_path, Pixels(), SIDE), StoredImageRows(tmp_path.as_uri(), Pixels(), SIDE)):
         (block,) = rows.blocks(0, 2)
         assert np.array_equal(block.features.numpy(), expected)
     shown = np.stack([decode_image(file.read_bytes(), SIDE) for file in files])
@@ -166,5 +166,5 @@ def test_what_is_refused_is_named_with_its_reason(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "b.png")
     with pytest.raises(InvalidInputError, match=r"1 of 2 images cannot be read, the first .*a\.tiff \(.*mode F"):
         describe_files([tmp_path / "a.tiff", tmp_path / "b.png"], Pixels(), SIDE)
-    (block,) = PixelRows(tmp_path, Pixels(), SIDE).blocks(0, 2)
+    (block,) = ImageRows(tmp_path, Pixels(), SIDE).blocks(0, 2)
     assert [(bad.id, "mode F" in bad.reason) for bad in block.bad] == [("a.tiff", True)]

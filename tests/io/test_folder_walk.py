@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from deephash.code_files.code_shards import list_code_files
-from deephash.code_files.image_rows import PixelRows
+from deephash.code_files.image_rows import ImageRows
 from deephash.code_files.store_rows import Store, StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_listing import list_folder
@@ -37,7 +37,7 @@ def test_links_are_followed_by_every_reader_of_images(folder):
     listing = list_folder(folder)
     assert [file.relative_to(folder).as_posix() for file in listing.files] == NAMES
     assert [listing.class_names[label] for label in listing.labels] == ["ape", "bee", "bee", "cat"]
-    assert PixelRows(folder, Pixels(), 4).names == NAMES
+    assert ImageRows(folder, Pixels(), 4).names == NAMES
     assert StoredImageRows(folder.as_uri(), Pixels(), 4).names == NAMES
 
 

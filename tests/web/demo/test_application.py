@@ -130,7 +130,7 @@ def test_item_of_the_database_finds_itself_and_says_so(client, itq):
 
 def test_image_is_encoded_as_encode_does(client, itq, itq_run, picture_file, tmp_path):
     from deephash.code_files.encode_file import encode_file
-    from deephash.code_files.image_rows import PixelRows
+    from deephash.code_files.image_rows import ImageRows
     from deephash.code_files.run_descriptors import image_descriptor
 
     row = int(itq.queries[11])
@@ -138,7 +138,7 @@ def test_image_is_encoded_as_encode_does(client, itq, itq_run, picture_file, tmp
     Image.open(io.BytesIO(picture_file(row))).resize((90, 64)).save(photo, "JPEG")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "photo.jpg").write_bytes(photo.getvalue())
-    encode_file(itq.hasher, PixelRows(tmp_path / "folder", image_descriptor(itq_run), 32), tmp_path / "codes.npy")
+    encode_file(itq.hasher, ImageRows(tmp_path / "folder", image_descriptor(itq_run), 32), tmp_path / "codes.npy")
     bits = np.unpackbits(np.load(tmp_path / "codes.npy"), axis=1, bitorder="little")[0, :32]
     answer = client.post("/api/runs/0/neighbours/image", params={"k": 12}, content=photo.getvalue()).json()
     assert answer["bits"] == "".join(map(str, bits))
