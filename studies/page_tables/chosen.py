@@ -1,8 +1,9 @@
 """Tables of settings that were chosen on validation queries."""
 
 from functools import partial
+from statistics import fmean
 
-from result_files import format_mean
+from result_files import format_figure, format_mean, group_by
 
 from page_tables.layout import page_table, results, slashed_means
 
@@ -30,6 +31,28 @@ def sdh_anchors() -> str:
     return page_table(("anchors", "16 bits", "32 bits", "64 bits"), rows, range(4))
 
 
+def deep_choice(name: str, metric: str, **symbols: str) -> str:
+    """Return validation scores of settings of a deep method, means over draws: `.809 for s = 0.3 and .808 for s = 0.5`.
+
+    Args:
+        name: name of the result file.
+        metric: name of the metric.
+        symbols: for each symbol of the sentence, the field that it stands for.
+    """
+    parts = []
+    for values, runs in group_by(results(name).select(score="validation"), *symbols.values()).items():
+        settings = " and ".join(f"{symbol} = {value:g}" for symbol, value in zip(symbols, values, strict=True))
+        parts.append(f"{format_figure(fmean(run[metric] for run in runs))} for {settings}")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+FIGURES = {
+    "dhd_choice": partial(deep_choice, "dhd_choice", "mAP", s="augmentation.strong.scale"),
+    "mdshc_choice": partial(
+        deep_choice, "mdshc_choice", "mAP", β="loss.mdshc.pair_weight", λ="loss.mdshc.quantization_weight"
+    ),
+    "dchmt_choice": partial(deep_choice, "dchmt_choice", "mAP", **{"ϑ": "loss.dchmt.error_rate"}),
+}
 TABLES = {
     "cmssh_wiki_rcmh": partial(
         cross_modal_choice,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from statistics import fmean
 
-from result_files import format_figure
+from result_files import format_figure, format_mean
 
 from page_tables.layout import page_table, results, slashed_means
 
@@ -19,6 +19,8 @@ METHODS = {
     "scm_sequential": "SCM, sequential",
     "seph": "SePH",
 }
+DEEP_METHODS = {"dcmh": "DCMH", "dchmt": "DCHMT", "djsrh": "DJSRH, no labels", "ucch": "UCCH, no labels"}
+RATE = "train.optimizer.lr"
 WITH_LEARNT_CODES = ("imh", "pdh", "cmfh", "rcmh", "seph")
 DIRECTIONS = ("image_to_text", "text_to_image", "image_to_image", "text_to_text")
 BITS = (16, 32, 64)
@@ -48,6 +50,36 @@ def wiki_table() -> str:
     return page_table(("method", "bits", *directions, *signs), rows, range(1, 9))
 
 
+def deep_table(*methods: str, links: str = "") -> str:
+    """Return the scores of deep methods at 32 bits across views: means of the draws with intervals.
+
+    Args:
+        methods: keys of the methods, in order.
+        links: folder of the methods' pages, seen from the page with the table.
+    """
+    rows = []
+    for method in methods:
+        name, comma, suffix = DEEP_METHODS[method].partition(",")
+        rates = dict.fromkeys(run[RATE] for run in results("wiki_deep").select(method=method))
+        for rate in rates:
+            fixed = {"method": method, "bits": 32, RATE: rate}
+            scores = (results("wiki_deep").scores(f"{way}/mAP", **fixed) for way in DIRECTIONS[:2])
+            heading = f"[{name}]({links}{method}.md){comma}{suffix}"
+            rows.append((heading, f"{rate:g}", *(format_mean(score.values()) for score in scores)))
+    return page_table(("32 bits", "learning rate", "image→text", "text→image"), rows, (1, 2, 3))
+
+
+def rates_table() -> str:
+    """Return the validation scores of the deep methods at two learning rates: mean mAP of both directions."""
+    found = results("wiki_rates")
+    rates = sorted({run[RATE] for run in found.select()})
+    rows = []
+    for method in ("dchmt", "djsrh", "ucch"):
+        runs = ([run["mAP"] for run in found.select(method=method, **{RATE: rate})] for rate in rates)
+        rows.append((DEEP_METHODS[method], *(format_figure(fmean(scores)) for scores in runs)))
+    return page_table(("learning rate", *(f"{rate:g}" for rate in rates)), rows, (1, 2))
+
+
 def learnt_codes_table() -> str:
     """Return the scores against the codes that the fit learnt for the database, of one draw."""
     fixed = {"metrics.database_codes": "learnt"}
@@ -75,9 +107,20 @@ def beside_published(name: str, published: tuple[str, str], rows: dict[str, dict
     return page_table(("", "image→text", "text→image"), [("published", *published), *cells])
 
 
+def new_items(method: str, rate: float) -> str:
+    """Return the mean validation score of text→image, whose database is not trained on."""
+    runs = results("wiki_rates").select(method=method, **{RATE: rate})
+    return format_figure(fmean(run["text_to_image/mAP"] for run in runs))
+
+
+FIGURES = {"dchmt_new_items": partial(new_items, "dchmt", 0.003)}
 TABLES: dict[str, Callable[[], str]] = {
     "wiki": wiki_table,
     "wiki_learnt_codes": learnt_codes_table,
+    "wiki_deep": partial(deep_table, *DEEP_METHODS, links="methods/"),
+    "wiki_rates": rates_table,
+    "wiki_dchmt": partial(deep_table, "dchmt", "dcmh"),
+    "wiki_ucch": partial(deep_table, "ucch", "djsrh"),
     "crh_wiki_rcmh": partial(
         beside_published, "crh_wiki_rcmh", (".163 / .175 / .170", ".127 / .124 / .127"), {"here": {}}
     ),

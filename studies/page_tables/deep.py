@@ -16,11 +16,15 @@ DEEP = {
     "dtsh": "DTSH",
     "greedyhash": "GreedyHash",
     "orthohash": "OrthoHash",
+    "mdshc": "MDSHC",
+    "dhd": "DHD",
     "cibhash": "CIBHash",
     "bihalf": "Bi-half",
 }
 BESIDE_DEEP = {"ksh": "KSH", "itq_cca": "ITQ+CCA", "itq": "ITQ"}
 WITHOUT_LABELS = ("cibhash", "bihalf", "itq")
+# Methods whose runs are in the files deep_digits_newer and deep_gist_newer.
+NEWER = ("mdshc", "dhd")
 # Heading, result file, training items, searched items.
 DEEP_DATA = (
     ("5,000 digits of MNIST", "deep_digits", "1,000", "2,500"),
@@ -28,12 +32,17 @@ DEEP_DATA = (
 )
 
 
+def find_scores(name: str, method: str) -> dict[int, float]:
+    """Return the mAP of a method at 32 bits by seed, from a result file or its companion."""
+    return results(f"{name}_newer" if method in NEWER else name).scores("mAP", method=method, bits=32)
+
+
 def deep_method(method: str) -> str:
     """Return the table of a deep method's page: its scores beside ITQ's, and KSH's if it learns from labels."""
     beside = [method, "itq"] if method in WITHOUT_LABELS else [method, "itq", "ksh"]
     rows = []
     for data, name, trained, searched in DEEP_DATA:
-        scores = [results(name).scores("mAP", method=other, bits=32) for other in beside]
+        scores = [find_scores(name, other) for other in beside]
         rows.append((data, trained, searched, str(len(scores[0])), *(format_mean(s.values()) for s in scores)))
     names = [(DEEP | BESIDE_DEEP)[other] for other in beside]
     return page_table(("", "trained on", "searched", "draws", *names), rows)
@@ -48,14 +57,14 @@ def deep_methods() -> str:
         suffix = ", no labels" if method in WITHOUT_LABELS else ""
         row = [f"[{names[method]}]({method}.md){suffix}"]
         for _, name, _, _ in DEEP_DATA:
-            own, best = (results(name).scores("mAP", method=m, bits=32) for m in (method, "csq"))
+            own, best = (find_scores(name, other) for other in (method, "csq"))
             gaps = [best[seed] - own[seed] for seed in own]
             row += [format_mean(own.values()), "" if method == "csq" else format_mean(gaps)]
             means.setdefault(method, sum(own.values()) / len(own))
         rows[method] = tuple(row)
     header = ["method"]
     for data, name in (("digits", "deep_digits"), ("GIST", "deep_gist")):
-        draws = {3: "three", 5: "five"}[len(results(name).scores("mAP", method="csq", bits=32))]
+        draws = {3: "three", 5: "five"}[len(find_scores(name, "csq"))]
         header += [f"{data}, {draws} draws", "CSQ's lead on the same draw"]
     ordered = sorted(rows, key=lambda method: -means[method])
     return page_table(tuple(header), [rows[method] for method in ordered], right=range(1, 5))
