@@ -49,7 +49,6 @@ OPEN = {
         "Workers against one": (1, IDLE),
     },
     "docs/speed.md": {
-        "On a CPU": (1, f"{IDLE}; benchmarks/ranking.py --json fills the table `ranking`"),
         "On a GPU": (1, "a GPU"),
     },
 }
