@@ -41,8 +41,8 @@ MAX_FLIPS = 8
 USEARCH_PAIRS = 10**9
 
 
-def encode_patches(path, count, seed=0):
-    """Return ITQ codes, uint8 (count, 8), of random patches."""
+def encode_patches(path, count, seed=0, bits=64):
+    """Return ITQ codes, uint8 (count, bits / 8), of random patches."""
     images = np.load(path, allow_pickle=False)["images"]
     windows = np.lib.stride_tricks.sliding_window_view(images, (SIDE, SIDE), axis=(1, 2))
     rng = np.random.default_rng(seed)
@@ -51,7 +51,7 @@ def encode_patches(path, count, seed=0):
         item, top, left = (rng.integers(0, size, rows) for size in windows.shape[:3])
         return torch.from_numpy(windows[item, top, left].reshape(rows, -1).astype(np.float32) / 255)
 
-    hasher = Hasher(ITQ(3 * SIDE**2, 64), SBQ(64)).fit(patches(FITTED_PATCHES))
+    hasher = Hasher(ITQ(3 * SIDE**2, bits), SBQ(bits)).fit(patches(FITTED_PATCHES))
     blocks = [hasher.encode(patches(min(BLOCK, count - start))) for start in range(0, count, BLOCK)]
     return torch.cat(blocks)
 

@@ -41,6 +41,7 @@ def save_index(
     settings: Mapping[str, Any],
     out: Path,
     columns: Path | None = None,
+    recall: float = 1.0,
 ) -> Index:
     """Build an index, and save it with the ids of its codes.
 
@@ -52,11 +53,12 @@ def save_index(
         settings: settings of the kind.
         out: folder of the index.
         columns: table of further columns of the items; see `read_item_columns`.
+        recall: share of neighbours that kind="auto" must find.
 
     Raises:
         InvalidInputError: a setting that the kind does not have, or an error of the table, of building or of saving.
     """
-    for name in ("codes", "bits", "hasher", "kind", "names", "columns"):
+    for name in ("codes", "bits", "hasher", "kind", "names", "columns", "recall", "seed"):
         if name in settings:
             raise InvalidInputError(
                 f"{name} is not a setting of kind={kind}, but an argument of deephash.index; leave it out."
@@ -64,7 +66,7 @@ def save_index(
     check_own_folder(out)
     names = None if np.array_equal(ids, np.arange(len(ids))) else ids
     further = None if columns is None else read_item_columns(columns, ids)
-    built = index(codes, kind=kind, hasher=hasher, names=names, columns=further, **settings)
+    built = index(codes, kind=kind, hasher=hasher, names=names, columns=further, recall=recall, **settings)
     built.save(out)
     return built
 

@@ -54,6 +54,9 @@ def build(
         ),
     ] = None,
     columns: Columns = None,
+    recall: Annotated[
+        float, typer.Option(help="Share of neighbours that auto must find; below 1, approximate kinds are tried, too.")
+    ] = 1.0,
 ) -> None:
     """Build an index of packed codes and save it, together with the identity of their hasher."""
     from deephash.code_files.index_codes import read_codes_and_hasher, save_index
@@ -72,6 +75,8 @@ def build(
         check_not_source(source, out)
     if shards is not None and columns is not None:
         raise InvalidInputError("an index in shards has no columns; leave out --shards or --columns.")
+    if shards is not None and recall != 1:
+        raise InvalidInputError("the shards of an index are exact with auto; leave out --shards or --recall.")
     if shards is not None:
         from deephash.code_files.write_sharded import write_sharded
 
@@ -90,7 +95,9 @@ def build(
         codes, ids, maker = encode_run_database(source)
     else:
         codes, ids, maker = read_codes_and_hasher(source)
-    built = save_index(codes, ids, maker, kind, settings, out, columns)
+    built = save_index(codes, ids, maker, kind, settings, out, columns, recall)
+    if built.choice is not None and recall < 1:
+        typer.echo(str(built.choice))
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")
 
 

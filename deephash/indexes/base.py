@@ -26,6 +26,8 @@ from deephash.validation import InvalidInputError, check_count, check_whole
 if TYPE_CHECKING:
     import polars
 
+    from deephash.indexes.choose_index import Choice
+
 MAX_LINKS = 1024
 """Maximum number of neighbours of a graph's node; each takes 4 to 8 bytes per item."""
 
@@ -85,6 +87,7 @@ class Index(MutableItems, ABC):
         super().__init__(codes, bits)
         self.hasher: str | None = None
         self.folder: Path | None = None
+        self.choice: Choice | None = None  # What kind="auto" tried.
         self.extra_columns: tuple[str, ...] = ()  # Names of the user's columns in the database.
 
     @property

@@ -45,12 +45,17 @@ def index(
     hasher: Identified | None = None,
     names: ArrayLike | None = None,
     columns: Any = None,
+    *,
+    recall: float = 1.0,
+    seed: int = 0,
     **settings: Any,
 ) -> Index:
     """Build an index of packed codes.
 
     `kind="auto"` builds the scan or multi-index hashing, whichever answers faster on this machine for queries like the
-    database's own codes. Both are exact and return the same neighbours.
+    database's own codes. Both are exact and return the same neighbours. With `recall` below 1, approximate kinds whose
+    packages are installed are tried, too; see `deephash.indexes.choose_index`. `choice` of the index tells what was
+    tried.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.
@@ -62,11 +67,15 @@ def index(
         columns: further columns to filter by, `search(..., where="price < 60")`: a frame of polars or pandas, a table
             of pyarrow, or lists by name, with a row for each code. A database (duckdb, lancedb or pgvector) stores them
             beside the codes; other kinds keep them in memory and in a file.
-        settings: settings of the kind, as its YAML lists them.
+        recall: share of the 10 nearest neighbours that kind="auto" must find, above 0; an item as near as the tenth
+            counts, whichever it is. 1 tries exact kinds alone.
+        seed: seed of the sampled codes of kind="auto".
+        settings: settings of the kind, as its YAML lists them; for kind="auto", those of mih.
 
     Raises:
-        InvalidInputError: an unknown kind or setting, codes of the wrong length, a hasher whose codes are not ranked by
-            Hamming distance, or names or columns of another number or type.
+        InvalidInputError: an unknown kind or setting, a recall that is not above 0 and at most 1, codes of the wrong
+            length, a hasher whose codes are not ranked by Hamming distance, or names or columns of another number or
+            type.
 
     Examples:
         >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
@@ -90,9 +99,13 @@ def index(
     elif hasher is not None and bits != hasher.bits:
         raise InvalidInputError(f"bits={bits}, but codes of the hasher have {hasher.bits}; leave bits out.")
     names = None if names is None else as_names(names, "names", len(codes))
+    if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
+        raise InvalidInputError(f"recall={recall!r}; expected a number above 0 and at most 1.")
+    if kind != AUTO and recall != 1:
+        raise InvalidInputError(f"recall={recall} is for kind='auto'; raise a setting of kind={kind}, or leave it out.")
     if kind == AUTO:
         columns = None if columns is None else as_columns(columns, len(codes))
-        built = build_faster(codes, bits, **settings)
+        built = build_faster(codes, bits, recall, seed, **settings)
         built.items.columns = columns
     else:
         built = build_index(kind, codes, bits, settings, names, columns)
@@ -134,22 +147,48 @@ def build_index(
     return built
 
 
-def build_faster(codes: Tensor, bits: int, **settings: Any) -> Index:
-    """Build the scan or multi-index hashing, whichever answers some of the database's own codes in less time.
+def build_faster(codes: Tensor, bits: int, recall: float = 1.0, seed: int = 0, **settings: Any) -> Index:
+    """Build the kind that answers some of the database's own codes in the least time, and reaches a recall.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
+        recall: share of neighbours to find; 1 tries the scan and multi-index hashing alone.
+        seed: seed of sampled codes, for a recall below 1.
         settings: settings of multi-index hashing.
     """
+    from deephash.indexes.choose_index import NEIGHBOURS, Choice, Chooser, Trial
     from deephash.indexes.flat import Flat
 
-    flat = Flat(codes, bits)
-    if len(codes) < MIN_CODES_FOR_TABLES:
-        return flat
-    tables = build_index("mih", codes, bits, settings)
+    exact: list[Index] = [Flat(codes, bits)]
+    seconds = [0.0]
+    if len(codes) >= MIN_CODES_FOR_TABLES:
+        began = time.perf_counter()
+        exact.append(build_index("mih", codes, bits, settings))
+        seconds.append(time.perf_counter() - began)
+    if recall < 1 and len(codes) > NEIGHBOURS:
+        chooser = Chooser(codes, bits, recall, seed)
+        best = chooser.choose(exact, seconds)
+        best.choice = Choice(recall, tuple(chooser.trials))
+        return best
     queries = codes[torch.linspace(0, len(codes) - 1, TRIED_QUERIES).long()]
-    return min((flat, tables), key=lambda tried: measure_seconds(tried, queries))
+    # A scan of few codes is chosen without a measurement.
+    times = [measure_seconds(tried, queries) for tried in exact] if len(exact) > 1 else [float("nan")]
+    fastest = times.index(min(times))
+    trials = [
+        Trial(
+            tried.kind,
+            {},
+            len(codes),
+            1.0,
+            1e3 * took / len(queries),
+            built,
+            "chosen, exact" if place == fastest else "exact",
+        )
+        for place, (tried, took, built) in enumerate(zip(exact, times, seconds, strict=True))
+    ]
+    exact[fastest].choice = Choice(1.0, tuple(trials))
+    return exact[fastest]
 
 
 def measure_seconds(tried: Index, queries: Tensor) -> float:

@@ -218,7 +218,7 @@ class MutableItems(PlainArguments, ABC):
 
     def adopt(self, other: "MutableItems") -> None:
         """Take over the rows and tables of another index of this kind, which must not be used again."""
-        own = ("journal", "guard", "log_end", "hasher", "folder", "extra_columns")
+        own = ("journal", "guard", "log_end", "hasher", "folder", "extra_columns", "choice")
         vars(self).update({name: value for name, value in vars(other).items() if name not in own})
 
     def check_add(self, codes: Tensor | ArrayLike, names: ArrayLike | None, columns: Any) -> Change:

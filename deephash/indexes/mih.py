@@ -112,7 +112,7 @@ class MIH(Index):
     """
 
     takes_changes = True
-    max_removed = 0.03
+    max_removed = 0.02
 
     def __init__(
         self, codes: Tensor, bits: int, tables: int | None = None, threads: int | None = None, patience: float = 1.0

@@ -132,3 +132,12 @@ def test_columns_come_from_a_table(deephash, encoded, tmp_path):
         assert not (tmp_path / "new").exists()
     ended = deephash("index", encoded / "first_words.npy", tmp_path / "new", "--columns", table, "--shards", 2)
     assert "an index in shards has no columns" in ended.err
+
+
+def test_a_recall_tries_approximate_kinds(deephash, encoded, tmp_path):
+    ended = deephash("index", encoded / "first_words.npy", tmp_path / "index", "--recall", 0.9)
+    assert ended.status == 0
+    assert "recall  ms/query" in ended.out.splitlines()[0]
+    assert "chosen" in ended.out
+    ended = deephash("index", encoded / "first_words.npy", tmp_path / "index", "--recall", 2)
+    assert (ended.status, "recall=2.0; expected a number above 0 and at most 1" in ended.err) == (2, True)
