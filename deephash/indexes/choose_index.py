@@ -128,7 +128,9 @@ class Chooser:
             self._note(index, {}, 1.0, milliseconds, seconds, "exact")
             if milliseconds < least:
                 best, least = index, milliseconds
-        for kind, effort in self._promising():
+        for milliseconds, kind, effort in self._promising():
+            if milliseconds >= least:
+                break  # Even on the sample it is slower.
             index, seconds = self._build(kind, self.codes)
             for value in EFFORTS[EFFORTS.index(effort) :]:
                 set_effort(index, APPROXIMATE[kind], value)
@@ -145,8 +147,8 @@ class Chooser:
         self._mark(best)
         return best
 
-    def _promising(self) -> list[tuple[str, int]]:
-        """Try the approximate kinds on the sample, and return those that reach the recall, with their setting."""
+    def _promising(self) -> list[tuple[float, str, int]]:
+        """Try the approximate kinds on the sample, and return the times and settings of those that reach the recall."""
         from deephash.indexes.flat import Flat
 
         nearest = measure_search(Flat(self.sample, self.bits), self.queries)[0]
@@ -170,7 +172,7 @@ class Chooser:
                     if predicted <= MAX_BUILD_SECONDS:
                         found_kinds.append((milliseconds, kind, value))
                     break
-        return [(kind, value) for _, kind, value in sorted(found_kinds)]
+        return sorted(found_kinds)
 
     def _build(self, kind: str, codes: Tensor) -> tuple[Index, float]:
         from deephash.indexes.build_index import build_index
