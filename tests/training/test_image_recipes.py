@@ -46,8 +46,10 @@ def tree(tmp_path, digits):
 @pytest.mark.parametrize("encoder", ["resnet50", "alexnet"])
 @pytest.mark.parametrize("data", DEPTHS)
 def test_recipes_compose(data, encoder, compose_config):
-    config = compose_config(f"experiment=deep_{data}", "method=csq", f"encoder={encoder}")
+    config = compose_config(f"experiment=deep_{data}", f"encoder={encoder}")
     assert config.encoder.network == encoder
+    alone = compose_config(f"experiment=deep_{data}")
+    assert (alone.choices.method, alone.choices.encoder) == ("csq", "resnet50")
     assert config.encoder.weights == "IMAGENET1K_V1"
     assert config.choices.data == data
     assert list(config.metrics.at) == [DEPTHS[data]]
