@@ -74,9 +74,9 @@ def rates_table() -> str:
     found = results("wiki_rates")
     rates = sorted({run[RATE] for run in found.select()})
     rows = []
-    for method in ("dchmt", "djsrh", "ucch"):
+    for method, name in DEEP_METHODS.items():
         runs = ([run["mAP"] for run in found.select(method=method, **{RATE: rate})] for rate in rates)
-        rows.append((DEEP_METHODS[method], *(format_figure(fmean(scores)) for scores in runs)))
+        rows.append((name, *(format_figure(fmean(scores)) for scores in runs)))
     return page_table(("learning rate", *(f"{rate:g}" for rate in rates)), rows, (1, 2))
 
 
