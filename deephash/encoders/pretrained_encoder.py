@@ -111,6 +111,11 @@ class PretrainedEncoder(ImageEncoder):
         source.check()
         source.find_file()
 
+    @classmethod
+    def get_text_descriptor(cls, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the config of a descriptor of texts by the same network; None if it does not encode texts."""
+        return None
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether weights are trained; frozen weights never are."""
         super().requires_grad_(requires_grad)
@@ -128,6 +133,8 @@ class PretrainedEncoder(ImageEncoder):
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Scale, crop, normalise and encode images, (n, c, h, w) → (n, e)."""
+        if not len(images):  # attention cannot reshape empty batches
+            return images.new_empty(0, self.output_dim, dtype=self.mean.dtype)
         images = self._preprocessing.scale(images.to(self.mean.dtype))
         images = (images.expand(-1, 3, -1, -1) - self.mean) / self.deviation
         low = self.precision == "bfloat16"

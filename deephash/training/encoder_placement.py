@@ -41,6 +41,9 @@ def place_encoder(config: DictConfig) -> DictConfig:
     kind: type[PretrainedEncoder] = get_class(encoder._target_)
     if encoder.get("frozen") and not config.get("augmentation"):
         placed.data[name] = {"_target_": FEATURES, "encoder": {**placed.encoder, "_partial_": True}}
+        texts = kind.get_text_descriptor(settings) if "text_descriptor" in placed.data else None
+        if texts is not None:
+            placed.data.text_descriptor = texts
     elif name == "descriptor" and issubclass(get_class(config.data._target_), ImageFolder):
         size = kind.get_source(settings).read_preprocessing()
         placed.data[name] = {"_target_": PIXELS, "image_size": size.scaled_size}

@@ -66,6 +66,7 @@ def pytest_generate_tests(metafunc):
             needing = {
                 "MetricLearning": pytest.mark.needs("pytorch_metric_learning"),
                 "Timm": pytest.mark.needs("timm"),
+                "Transformers": pytest.mark.needs("transformers"),
             }
             marked = [pytest.param(found, marks=needing.get(found.__name__, ())) for found in classes]
             metafunc.parametrize(fixture, marked, ids=[found.__name__ for found in classes])

@@ -1,6 +1,8 @@
 """What every encoder promises, and broken ones that the checks must refuse."""
 
+import importlib
 import inspect
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -30,6 +32,19 @@ SIZES = {
 
 # Names of networks, and random weights, for encoders that need them.
 NETWORKS = {"Timm": {"network": "mobilenetv3_small_050", "weights": None}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _model(tmp_path_factory):
+    """A folder with a tiny model, where transformers is installed."""
+    if find_spec("transformers") is None:
+        return
+    library, folder = importlib.import_module("transformers"), tmp_path_factory.mktemp("model")
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    library.ViTModel(library.ViTConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(folder)
+    library.CLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False).save_pretrained(folder)
+    NETWORKS["Transformers"] = {"network": str(folder)}
 
 
 @pytest.fixture
