@@ -3,11 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.descriptors.network_features import NetworkFeatures
+from deephash.data.descriptors.pixels import Pixels
 from deephash.data.protocols.base import Split
 from deephash.data.text_descriptors.base import TextDescriptor
+from deephash.encoders.identity import Identity
+from deephash.encoders.pretrained_encoder import PretrainedEncoder
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
 from deephash.io.instantiation import build
 from deephash.io.path_settings import describe_paths, make_paths_absolute
 from deephash.io.run_folder import RunFolder
@@ -25,12 +33,56 @@ def image_descriptor(run: Path) -> Descriptor:
         NoDescriptorError: the data do not compute their features from images.
         InvalidInputError: not a run, or changed files of the descriptor.
     """
+    if not RunFolder(run).config.exists():
+        return build_pixels(run)
     data = read_data_settings(run)
     is_described = data.get("view") != "text" and not data.get("image_features")
     descriptor: Descriptor = build_descriptor(
         run, data, "images", ("descriptor", "image_descriptor") if is_described else (), "image_descriptor"
     )
     return descriptor
+
+
+def build_pixels(run: Path) -> Descriptor:
+    """Build the descriptor of a hasher that contains its network and has no run: the pixels that its encoder expects.
+
+    Raises:
+        NoDescriptorError: the hasher contains no pretrained network.
+    """
+    hasher = load(run)
+    encoder = hasher.encoder if isinstance(hasher, Hasher) else None
+    if not isinstance(encoder, PretrainedEncoder):
+        raise NoDescriptorError(
+            f"{run} is a hasher without a run, and does not contain a network for images; give its features instead."
+        )
+    return Pixels(encoder.preprocessing.scaled_size, interpolation=encoder.preprocessing.interpolation)
+
+
+def join_network(run: Path) -> Hasher | CrossModalHasher:
+    """Load the hasher of a run; if a frozen network computed its features, the network becomes its encoder.
+
+    The hasher then takes images as flat rows of pixels, as `build_pixels` describes them, and needs no other file. Its
+    codes equal those of the run up to rounding in the network.
+
+    Args:
+        run: folder of a run, or of a hasher.
+
+    Raises:
+        InvalidInputError: no hasher, or files of the network that are missing or differ from those of the run.
+    """
+    hasher = load(run)
+    if not RunFolder(run).config.exists() or not isinstance(hasher, Hasher):
+        return hasher
+    try:
+        descriptor = image_descriptor(run)
+    except NoDescriptorError:
+        return hasher
+    if not isinstance(descriptor, NetworkFeatures) or not isinstance(hasher.encoder, Identity):
+        return hasher
+    side = descriptor.preprocessing.scaled_size
+    images = torch.zeros(1, 3 * side * side)
+    encoder = descriptor.encoder(input_dim=images.shape[1]).fit(images, torch.Generator().manual_seed(0))
+    return Hasher(hasher.projection, hasher.quantizer, encoder).eval()
 
 
 def text_descriptor(run: Path) -> TextDescriptor:

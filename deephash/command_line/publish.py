@@ -29,10 +29,12 @@ def publish(
 ) -> None:
     """Share a hasher: upload its configuration, its weights and a model card with the figures of its run.
 
+    A frozen network that computed the features of the run becomes a part of the hasher.
+
     The access token is the one that `hf auth login` stored, or HF_TOKEN.
     """
+    from deephash.code_files.run_descriptors import join_network
     from deephash.hashers.hub import check_repository, import_client
-    from deephash.hashers.loading import load
     from deephash.io.ownership import check_not_source
     from deephash.report.run_evidence import read_evidence
 
@@ -41,11 +43,11 @@ def publish(
     if folder is not None:
         folder = folder.expanduser()
         check_not_source(run, folder)
-        load(run).save_pretrained(folder, license=license, evidence=evidence, repo=repo)
+        join_network(run).save_pretrained(folder, license=license, evidence=evidence, repo=repo)
         typer.echo(f"{folder}: config.json, model.safetensors and README.md of {repo}")
         return
     import_client()
-    url = load(run).push_to_hub(
+    url = join_network(run).push_to_hub(
         repo, license=license, evidence=evidence, private=private, revision=revision, create_pr=pull_request
     )
     typer.echo(url)

@@ -47,13 +47,22 @@ class ImageFiles:
         size: side in pixels to which images are cropped.
         resize: side in pixels to which the shorter side is scaled before; None for `size`.
         workers: number of threads that decode; None for one per core.
+        interpolation: how images are scaled, bilinear or bicubic.
     """
 
-    def __init__(self, files: Sequence[Path], size: int, resize: int | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        size: int,
+        resize: int | None = None,
+        workers: int | None = None,
+        interpolation: str = "bilinear",
+    ) -> None:
         self.files = files
         self.size = size
         self.resize = resize
         self.workers = workers
+        self.interpolation = interpolation
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Decode the images of rows int64 (m,): uint8 (m, size, size, 3).
@@ -66,7 +75,7 @@ class ImageFiles:
         def decode(place: int) -> None:
             file = self.files[rows[place]]
             try:
-                images[place] = read_image(file, self.size, resize=self.resize)
+                images[place] = read_image(file, self.size, interpolation=self.interpolation, resize=self.resize)
             except Exception as error:  # Pillow's decoders raise many types for damaged files
                 raise InvalidInputError(f"{file} cannot be read ({error}); repair it or remove it.") from error
 
@@ -129,7 +138,7 @@ def stream_pixels(files: Sequence[Path], descriptor: Descriptor, workers: int | 
     if not isinstance(descriptor, Pixels):
         return None
     assert descriptor.image_size is not None
-    return PixelRows(ImageFiles(files, descriptor.image_size, descriptor.resize, workers))
+    return PixelRows(ImageFiles(files, descriptor.image_size, descriptor.resize, workers, descriptor.interpolation))
 
 
 @final

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deephash.encoders.image_encoder import ImageEncoder
 from deephash.encoders.network_source import NetworkSource
+from deephash.encoders.preprocessing import Preprocessing
 from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
 from deephash.functional.flat_images import image_shape
 from deephash.validation import InvalidInputError, check_choice, check_count, check_positive
@@ -115,6 +116,11 @@ class PretrainedEncoder(ImageEncoder):
     def get_text_descriptor(cls, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the config of a descriptor of texts by the same network; None if it does not encode texts."""
         return None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are scaled, cropped and normalised."""
+        return self._preprocessing
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether weights are trained; frozen weights never are."""

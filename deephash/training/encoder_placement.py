@@ -45,8 +45,8 @@ def place_encoder(config: DictConfig) -> DictConfig:
         if texts is not None:
             placed.data.text_descriptor = texts
     elif name == "descriptor" and issubclass(get_class(config.data._target_), ImageFolder):
-        size = kind.get_source(settings).read_preprocessing()
-        placed.data[name] = {"_target_": PIXELS, "image_size": size.scaled_size}
+        read = kind.get_source(settings).read_preprocessing()
+        placed.data[name] = {"_target_": PIXELS, "image_size": read.scaled_size, "interpolation": read.interpolation}
     return placed
 
 

@@ -67,6 +67,24 @@ def test_a_frozen_encoder_describes_the_images(method, compose, photographs, tmp
     assert row["metrics"] == again.row["metrics"]
 
 
+def test_a_published_hasher_contains_its_network(compose, photographs, tmp_path):
+    from deephash.code_files.run_descriptors import join_network
+
+    train(compose("method=itq"), tmp_path / "run")
+    (block,) = open_source(photographs / "images", tmp_path / "run").blocks(0, 24)
+    expected = load(tmp_path / "run").encode(block.features)
+    join_network(tmp_path / "run").save_pretrained(tmp_path / "published", license="mit")
+    moved = (photographs / "weights.pt").rename(tmp_path / "moved.pt")
+    try:
+        published = load(tmp_path / "published")
+        (pixels,) = open_source(photographs / "images", tmp_path / "published").blocks(0, 24)
+        codes = published.encode(pixels.features)
+    finally:
+        moved.rename(photographs / "weights.pt")
+    assert published.input_dim == 3 * 36 * 36
+    assert float((codes != expected).float().mean()) < 0.05  # rounding
+
+
 def test_one_that_learns_is_a_part_of_the_hasher(compose, photographs, tmp_path):
     config = compose(
         "method=csq",
