@@ -106,6 +106,7 @@ RELAXATIONS = [
 ENCODERS = [
     "AnchorMap",
     "Convolutional",
+    "FeatureHead",
     "GridConvolutional",
     "Identity",
     "MLP",

@@ -19,6 +19,17 @@ def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, deviation.masked_fill(constant, 1.0)
 
 
+def take_signed_roots(features: Tensor) -> Tensor:
+    """Return the square roots of the magnitudes with the signs of the features, of any shape.
+
+    The gradient at 0 is 0, not infinite.
+
+    Args:
+        features: floating.
+    """
+    return features.sign() * features.abs().clamp(min=torch.finfo(features.dtype).tiny).sqrt()
+
+
 @final
 class Standardisation(nn.Module):
     """Features minus their means, divided by their standard deviations.

@@ -37,11 +37,11 @@ def check_widths(widths: Iterable[int], name: str) -> list[int]:
     return checked
 
 
-def check_dropout(dropout: float) -> None:
-    """Raise `InvalidInputError` if a dropout share is outside [0, 1)."""
-    check_fraction(dropout, "dropout")
+def check_dropout(dropout: float, name: str = "dropout") -> None:
+    """Raise `InvalidInputError` if the dropout share of a name is outside [0, 1)."""
+    check_fraction(dropout, name)
     if dropout == 1:
-        raise InvalidInputError("dropout=1 sets a whole layer to 0; give a number below 1.")
+        raise InvalidInputError(f"{name}=1 sets a whole layer to 0; give a number below 1.")
 
 
 @torch.no_grad()

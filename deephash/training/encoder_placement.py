@@ -83,8 +83,9 @@ def is_described(config: DictConfig) -> bool:
 
 
 def get_hasher_encoder(config: DictConfig) -> DictConfig:
-    """Return the config of the encoder that is a part of the hasher: the identity if the data already encode."""
+    """Return the config of the encoder that is a part of the hasher: the head if the data already encode."""
     if is_described(config):
-        return OmegaConf.create({"_target_": IDENTITY})
+        head: DictConfig = config.get("head") or OmegaConf.create({"_target_": IDENTITY})
+        return head
     encoder: DictConfig = config.encoder
     return encoder

@@ -56,6 +56,7 @@ def test_a_frozen_encoder_describes_the_images(method, compose, photographs, tmp
     assert result.row["encoder"] == "timm"
     hasher = load(tmp_path / "run")
     assert hasher.input_dim == 1024
+    assert type(hasher.encoder).__name__ == {"itq": "Identity", "csq": "FeatureHead"}[method]
     source = open_source(photographs / "images", tmp_path / "run")
     (block,) = source.blocks(0, 24)
     assert block.features.shape == (24, 1024)
