@@ -20,6 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException, SearchPathException
 from omegaconf.errors import OmegaConfBaseException
 
+from deephash.command_line.programs.sweeps import defer_settings
 from deephash.command_line.programs.wrong_names import (
     explain_change_of_names,
     explain_choice,
@@ -63,6 +64,7 @@ def run_hydra(
     if line is None and multirun:
         # Before Hydra creates the folder of the sweep.
         line = explain_first_job(name, overrides)
+        sys.argv[1:] = defer_settings(arguments, name)
     if line is None:
         try:
             with _raising_errors():
