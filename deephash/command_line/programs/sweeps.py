@@ -55,10 +55,10 @@ def is_setting(override: Override) -> bool:
 
 
 def has_key(config: DictConfig, key: str) -> bool:
-    """Return whether a config has a dotted key, whatever its value."""
+    """Return whether a config has a dotted key; its value may be missing."""
     parent, _, name = key.rpartition(".")
     found = OmegaConf.select(config, parent) if parent else config
-    return isinstance(found, DictConfig) and name in found.keys()  # noqa: SIM118 - values may be missing
+    return isinstance(found, DictConfig) and name in found.keys()  # noqa: SIM118 - `in` is false for missing values
 
 
 def defer(text: str) -> str:
