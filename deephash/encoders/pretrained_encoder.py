@@ -93,6 +93,7 @@ class PretrainedEncoder(ImageEncoder):
         self._frozen_parts = find_frozen_parts(backbone, frozen, unfreeze_from, source.network)
         if checkpointing:
             source.checkpoint(backbone)
+        self.register_load_state_dict_post_hook(arrange_weights)
         self.requires_grad_()
         self.train()  # Lightning keeps the modes that it finds.
 
@@ -173,6 +174,11 @@ class PretrainedEncoder(ImageEncoder):
         if len(features) > 1:
             measure_batch_statistics(self, random_batches(features, SAMPLE, BATCH, generator))
         return self
+
+
+def arrange_weights(encoder: nn.Module, _: object) -> None:
+    """Return loaded weights to the memory layout in which they were trained, so that a resumed training rounds alike."""
+    encoder.get_submodule("backbone").to(memory_format=torch.channels_last)
 
 
 def check_frozen(frozen: bool, unfreeze_from: str | None) -> None:

@@ -12,6 +12,7 @@ from deephash.code_files.open_source import open_source
 from deephash.command_line.programs.train import train
 from deephash.hashers.loading import load
 from deephash.training.evaluate_run import evaluate
+from deephash.training.joint_module import JointModule
 from deephash.training.relative_rates import parameter_groups
 from deephash.validation import InvalidInputError
 
@@ -117,6 +118,34 @@ def test_the_network_learns_at_a_tenth_of_the_rate():
     rates = {id(group["params"][0]): group["rate"] for group in groups}
     assert {rates[id(weight)] for weight in encoder.parameters()} == {0.05}
     assert {rates[id(weight)] for weight in other.parameters()} == {0.5}
+
+
+class Killed(BaseException):
+    """What no handler of errors catches."""
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_killed_training_resumes_to_the_same_weights(frozen, compose, tmp_path, monkeypatch):
+    settings = [] if frozen else ["encoder.frozen=false", "encoder.unfreeze_from=blocks.5"]
+    config = compose("method=csq", "train.epochs=4", "train.validate_every=1", "train.select_by=null", *settings)
+    train(config, tmp_path / "whole")
+    step, epochs = JointModule.training_step, []
+
+    def step_or_die(self, batch, batch_idx):
+        epochs.append(self.current_epoch)
+        if epochs == [0, 1, 2]:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(JointModule, "training_step", step_or_die)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
+    assert epochs == [0, 1, 2, 2, 3]
+    whole, resumed = load(tmp_path / "whole").state_dict(), load(tmp_path / "run").state_dict()
+    start = load(tmp_path / "run" / "start").state_dict()
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+    assert any(not torch.equal(weight, whole[name]) for name, weight in start.items())
 
 
 def test_augmented_images_are_encoded_in_each_step(compose, tmp_path):
