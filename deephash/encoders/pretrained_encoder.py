@@ -177,7 +177,7 @@ class PretrainedEncoder(ImageEncoder):
 
 
 def arrange_weights(encoder: nn.Module, _: object) -> None:
-    """Return loaded weights to the memory layout in which they were trained, so that a resumed training rounds alike."""
+    """Restore the memory layout in which weights are trained, so that a resumed training has the same rounding."""
     encoder.get_submodule("backbone").to(memory_format=torch.channels_last)
 
 
