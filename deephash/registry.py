@@ -234,21 +234,26 @@ def find_own(package: str, name: str) -> type[Any] | None:
             found = import_class(f"{package}.{stem}")
             if found is not None and found.__name__ == name:
                 return found
-    if find_spec(f"{package}.base") is not None:
-        contract = getattr(importlib.import_module(f"{package}.base"), name, None)
-        if isinstance(contract, type) and contract.__module__ == f"{package}.base":
-            return contract
+    if name in list_base_classes(package):  # Read from the source, since the import of a base may import Lightning.
+        contract: type[Any] = getattr(importlib.import_module(f"{package}.base"), name)
+        return contract
     return None
 
 
 def list_public_names(package: str) -> list[str]:
     """Return the names of a package's classes and of its plugins' classes, sorted, without importing their files."""
     names = {read_class_name(f"{package}.{stem}") for stem in list_modules(package)}
-    base = find_spec(f"{package}.base")
-    text = "" if base is None or base.origin is None else Path(base.origin).read_text(encoding="utf-8")
-    contracts = re.findall(r"^class (\w+)\(.*\bABC\b", text, re.MULTILINE)
+    contracts = (name for name, bases in list_base_classes(package).items() if re.search(r"\bABC\b", bases))
     plugins = (point.attr for point in list_plugins_of(package))
     return sorted({*(name for name in names if name is not None), *contracts, *plugins})
+
+
+@cache
+def list_base_classes(package: str) -> dict[str, str]:
+    """Return the public classes of a package's `base.py` with their bases, read from its source; empty without one."""
+    base = find_spec(f"{package}.base")
+    text = "" if base is None or base.origin is None else Path(base.origin).read_text(encoding="utf-8")
+    return dict(re.findall(r"^class ([A-Za-z]\w*)(.*):$", text, re.MULTILINE))
 
 
 @cache

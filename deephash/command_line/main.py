@@ -24,6 +24,7 @@ from deephash.command_line.search import search
 from deephash.command_line.serve import serve
 from deephash.command_line.shard import shard
 from deephash.command_line.study import study
+from deephash.command_line.warm import warm
 
 EPILOG = (
     "Exit status: 0, success; 1, done, but a check failed (rows that cannot be encoded, metrics that differ); 2, wrong "
@@ -60,7 +61,7 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, search, shard, score, serve, info, compare, demo, export, publish):
+for command in (encode, search, shard, score, serve, info, compare, demo, export, publish, warm):
     app.command()(command)
 app.add_typer(index, name="index")
 app.add_typer(study, name="study")

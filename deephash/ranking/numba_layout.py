@@ -17,6 +17,8 @@ from deephash.ranking.numba_vectors import LANES, SHUFFLES, target_features
 
 # Up to this many queries, codes are compared as they are: to lay the database out in tiles takes longer.
 FEW, FEW_ASYMMETRIC = 6, 2
+# Items that are copied into tiles at a time, a multiple of 64, so that they stay in the cache.
+COPIED = 1 << 14
 # Memory of the cost tables of a block of queries.
 TABLE_BYTES = 64 * 2**20
 
@@ -190,7 +192,14 @@ def costs_by_value(widths: tuple[int, ...], digits: int, width: int, mask: int) 
 
 def lay_tiles(codes: NDArray[np.uint8], order: NDArray[np.int64] | None) -> NDArray[np.uint8]:
     """Lay out codes (N, B) in tiles of 64 items, uint8 (tiles, B, 64), padded with zeros."""
-    tiles: NDArray[np.uint8] = fill_tiles(codes, np.empty(0, np.int64) if order is None else order)
+    items, width = codes.shape
+    tiles = np.zeros((pad(items, LANES) // LANES, width, LANES), np.uint8)
+    for first in range(0, items, COPIED):
+        part = codes[first : first + COPIED] if order is None else codes.take(order[first : first + COPIED], axis=0)
+        whole = len(part) // LANES * LANES
+        tiles[first // LANES : (first + whole) // LANES] = part[:whole].reshape(-1, LANES, width).transpose(0, 2, 1)
+        if whole < len(part):
+            tiles[-1, :, : len(part) - whole] = part[whole:].T
     return tiles
 
 
@@ -253,21 +262,6 @@ def compute_costs(codes, widths, places, weights, mask, costs):
                 for entry in range(32):
                     cost = values[byte, entry // 16, entry % 16] >> np.int32(4 * digit)
                     costs[i, digit, byte, entry] = cost & np.int32(mask)
-
-
-@compiled
-def fill_tiles(codes, order):
-    """Fill the tiles of `lay_tiles`; an empty order keeps the order of the rows."""
-    items, width = codes.shape
-    tiles = np.zeros(((items + LANES - 1) // LANES, width, LANES), np.uint8)
-    for tile in range(len(tiles)):
-        for lane in range(min(LANES, items - tile * LANES)):
-            item = tile * LANES + lane
-            if len(order):
-                item = order[item]
-            for byte in range(width):
-                tiles[tile, byte, lane] = codes[item, byte]
-    return tiles
 
 
 @compiled

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import deephash as package
 
 PROGRAM = Path(sys.executable).with_name("deephash")
@@ -20,6 +23,39 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "Exit status" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def index_of_codes(deephash, fitted_run, digits, tmp_path_factory):
+    """A folder with digits, their codes and an index of these."""
+    folder = tmp_path_factory.mktemp("index")
+    np.save(folder / "digits.npy", digits[:50])
+    assert deephash("encode", fitted_run, folder / "digits.npy", folder / "codes.npy").status == 0
+    assert deephash("index", folder / "codes.npy", folder / "index").status == 0
+    return folder
+
+
+def test_commands_import_nothing_that_they_do_not_need(fitted_run, index_of_codes):
+    """Each import takes as long as the command itself, or several times as long."""
+    folder = index_of_codes
+    commands = {  # In this order, since one process runs them all.
+        f"encode {fitted_run} {folder}/digits.npy {folder}/again.npy": "hydra omegaconf",
+        f"search {folder}/index {folder}/codes.npy -k 2": "hydra omegaconf",
+        f"search {folder}/index {folder}/digits.npy --run {fitted_run} -k 2": "hydra omegaconf",
+        f"info {folder}/index": "",
+        f"info {fitted_run}": "",
+    }
+    code = (
+        "import sys\n"
+        "from deephash.command_line.main import main\n"
+        f"for command, names in {commands}.items():\n"
+        "    sys.argv = ['deephash', *command.split()]\n"
+        "    main()\n"
+        "    names = {*names.split(), *'lightning numba scipy sklearn torchvision matplotlib wandb faiss'.split()}\n"
+        "    assert not names & sys.modules.keys(), (command, names & sys.modules.keys())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_command_has_help(deephash):
