@@ -58,6 +58,15 @@ def test_commands_import_nothing_that_they_do_not_need(fitted_run, index_of_code
     assert done.returncode == 0, done.stderr
 
 
+def test_waiting_threads_do_not_spin(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    code = "import sys, os\nimport deephash.command_line.main\nprint(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = os.environ | ({"OMP_WAIT_POLICY": given} if given else {})
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [expected]
+
+
 def test_every_command_has_help(deephash):
     from deephash.command_line.main import app
 

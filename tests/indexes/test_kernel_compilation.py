@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from deephash.indexes import kernel_compilation
-from deephash.ranking.numba_kernels import search_nearest
+from deephash.ranking import numba_kernels
 from deephash.validation import InvalidInputError
 
 COMPILED_AHEAD = """
@@ -35,6 +35,6 @@ def test_nothing_is_left_to_compile():
 
 
 def test_kernels_that_would_not_remain_are_an_error(monkeypatch):
-    monkeypatch.setattr(search_nearest.stats.__class__, "cache_path", property(lambda stats: None))
+    monkeypatch.setattr(numba_kernels.search_nearest.stats.__class__, "cache_path", property(lambda stats: None))
     with pytest.raises(InvalidInputError, match="no folder for compiled kernels is writable; set NUMBA_CACHE_DIR"):
         kernel_compilation.compile_kernels()
