@@ -6,9 +6,9 @@ import torch
 
 from deephash.functional.sign_flips import sign_flips
 from deephash.indexes.mih import MIH
-from deephash.ranking import numba_kernels
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, Manhattan
 from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.numba_search import search_nearest
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
 from deephash.validation import InvalidInputError
 
@@ -33,7 +33,7 @@ def compile_kernels() -> Path:
     Raises:
         InvalidInputError: no folder is writable, so that nothing would remain.
     """
-    folder = getattr(numba_kernels.search_nearest, "stats").cache_path  # noqa: B009 - an attribute of the compiled form
+    folder = getattr(search_nearest, "stats").cache_path  # noqa: B009 - an attribute of the compiled form
     if folder is None:
         raise InvalidInputError(
             "no folder for compiled kernels is writable; set NUMBA_CACHE_DIR to one that is, here and where you run."

@@ -6,19 +6,20 @@ import sys
 import pytest
 
 from deephash.indexes import kernel_compilation
-from deephash.ranking import numba_kernels
+from deephash.ranking import numba_search
 from deephash.validation import InvalidInputError
 
 COMPILED_AHEAD = """
 import torch
 from deephash.indexes import kernel_compilation
-from deephash.ranking import numba_kernels as kernels
+from deephash.ranking.numba_kernels import count_relevant
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.numba_search import search_nearest
 from deephash.ranking.relevance import SharedLabel
 kernel_compilation.BITS, kernel_compilation.ITQ_BITS = (64,), ()
 kernel_compilation.compile_kernels()
-used = (kernels.count_relevant, kernels.search_nearest)
+used = (count_relevant, search_nearest)
 before = [len(kernel.signatures) for kernel in used]
 codes = [torch.randint(0, 256, (n, 6), dtype=torch.uint8) for n in (30, 500)]
 for queries in (codes[0], codes[0][:2]):
@@ -35,6 +36,6 @@ def test_nothing_is_left_to_compile():
 
 
 def test_kernels_that_would_not_remain_are_an_error(monkeypatch):
-    monkeypatch.setattr(numba_kernels.search_nearest.stats.__class__, "cache_path", property(lambda stats: None))
+    monkeypatch.setattr(numba_search.search_nearest.stats.__class__, "cache_path", property(lambda stats: None))
     with pytest.raises(InvalidInputError, match="no folder for compiled kernels is writable; set NUMBA_CACHE_DIR"):
         kernel_compilation.compile_kernels()
