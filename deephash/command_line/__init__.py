@@ -7,5 +7,5 @@ usage or input, with one line on standard error; 130, interrupted.
 import os
 
 # torch and FAISS read this when they are imported. By default, a thread of theirs that waits for another one spins for
-# up to 10 ms. On a busy machine it thereby uses up its share of a core, and then delays the others when work arrives.
+# up to 10 ms. On a busy machine, it uses up its share of a core and then delays the others when work arrives.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
