@@ -114,7 +114,7 @@ def test_a_memory_map_is_encoded_block_by_block(features, tmp_path, monkeypatch)
     hasher = Hasher(ITQ(DIMENSION, BITS), SBQ(BITS)).fit(features)
     sizes = []
     monkeypatch.setattr(
-        "deephash.hashers.hasher.to_floating", lambda block: sizes.append(len(block)) or as_floating(block)
+        "deephash.hashers.row_blocks.to_floating", lambda block: sizes.append(len(block)) or as_floating(block)
     )
     hasher.encode(rows, block_size=25)
     assert sizes == [25, 25, 10]

@@ -82,6 +82,7 @@ def test_pictures_are_what_the_code_draws(tmp_path):
     assert float(abs(drawn - kept).mean()) < 0.02
 
 
+@pytest.mark.ci
 @pytest.mark.needs("mkdocs", "material", "mkdocstrings", "latex2mathml")
 def test_site_builds(tmp_path):
     site = tmp_path / "site"

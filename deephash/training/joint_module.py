@@ -166,8 +166,22 @@ class JointModule(HashingModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed torch's default generator, so that an epoch does not depend on earlier ones."""
-        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
+        self._seed_epoch()
         self._sums, self._summed = {}, 0
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed again before the first batch.
+
+        The iterator of the batches draws a number when it is made: after the start of each epoch but the first, and in
+        a resumed training before it. Dropout would then differ from that of a training that was not interrupted.
+        """
+        if batch_idx == 0:
+            self._seed_epoch()
+            if self.current_epoch > 0:
+                torch.empty((), dtype=torch.int64).random_()
+
+    def _seed_epoch(self) -> None:
+        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Compute the loss of a batch.

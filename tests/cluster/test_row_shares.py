@@ -53,6 +53,7 @@ def alone():
     return methods(features, labels, range(len(features)))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", ["PCAH", "ITQ", "SH", "ITQCCA", "AGH", "SGH", "SDH", "CVH"])
 def test_three_processes_fit_what_one_does(name, on_shares, alone):
     shared = [load(on_shares / f"{name}-{rank}").state_dict() for rank in range(WORLD)]

@@ -122,6 +122,7 @@ def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, killed_shar
     assert not list(killed_shards.glob("attempt-*"))
 
 
+@pytest.mark.ci
 def test_resuming_makes_only_what_is_missing_or_damaged(run_folder, parquet_folder, killed_shards, command, tmp_path):
     out = tmp_path / "shards"
     shutil.copytree(killed_shards, out)

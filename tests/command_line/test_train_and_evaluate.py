@@ -73,11 +73,13 @@ def test_evaluation_reproduces_the_main_job(finished):
     ("overrides", "line"),
     [
         (["bits=0"], "error: bits=0; expected a whole number of at least 1."),
-        (["bits=2000", "method=pcah"], "error: 2000 projections exceed the 784 directions"),
+        pytest.param(
+            ["bits=2000", "method=pcah"], "error: 2000 projections exceed the 784 directions", marks=pytest.mark.ci
+        ),
         (["data=arrays", "data.features=nowhere.npy"], "nowhere.npy"),
-        (["method=itq", "projection.iterations=-1"], "iterations=-1"),
-        (["resume=nowhere"], "error: nowhere (looked up in "),
-        (["+projection.rounds=3"], "rounds"),
+        pytest.param(["method=itq", "projection.iterations=-1"], "iterations=-1", marks=pytest.mark.ci),
+        pytest.param(["resume=nowhere"], "error: nowhere (looked up in ", marks=pytest.mark.ci),
+        pytest.param(["+projection.rounds=3"], "rounds", marks=pytest.mark.ci),
         (["train.epochs=5"], "error: train.epochs is a setting of train=joint, and this run has train=fit;"),
     ],
 )
@@ -136,6 +138,7 @@ def test_wrong_evaluation_gives_one_line(forked, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.ci
 def test_killed_run_resumes(finished, forked, tmp_path):
     """Killed at once after its fit, a run continues with `resume=` and gives the figures of one never killed."""
     process = start(tmp_path, "train.py", "method=itq", "bits=64", "logger=none", "hydra.run.dir=run")

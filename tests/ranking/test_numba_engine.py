@@ -61,7 +61,7 @@ print("equal")
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(cases(LENGTHS))
 def test_equals_naive(form, case):
     with pytest.MonkeyPatch.context() as patch:

@@ -411,3 +411,26 @@ def test_listed_pairs_name_rows_of_the_data_set(arrays, compose_config, tmp_path
     rows = torch.from_numpy(Split.load(RunFolder(folder).split).train)
     assert len(asked) == (2 if stage == "joint" else 1)
     assert all(torch.equal(positions, rows) for positions in asked)
+
+
+def test_resumes_with_the_same_dropout(compose_config, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """What no handler of errors catches."""
+
+    step, epochs = JointModule.training_step, []
+
+    def step_or_die(self, batch, batch_idx):
+        epochs.append(self.current_epoch)
+        if epochs == [0, 1]:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    settings = ("train.epochs=2", "train.validate_every=1", "train.batch_size=4000", "encoder.hidden=[16]", "bits=8")
+    config = compose_config("method=csq", *settings, "figures=false", "logger=none")
+    whole = train(config, tmp_path / "whole")
+    monkeypatch.setattr(JointModule, "training_step", step_or_die)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run")
+    resumed = train(config, tmp_path / "run")
+    assert epochs == [0, 1, 1]
+    assert same_weights(RunFolder(resumed.folder).hasher, RunFolder(whole.folder).hasher)

@@ -41,6 +41,7 @@ def run(folder, *overrides):
     return out
 
 
+@pytest.mark.ci
 def test_two_processes_give_the_gradients_of_one(forked, tmp_path):
     # Plain gradient descent: what differs in a gradient differs in the weights, and Adam's division hides nothing.
     descent = ("train.optimizer._target_=torch.optim.SGD", "train.optimizer.lr=0.3", "train.epochs=2")
