@@ -1,5 +1,6 @@
 """A cache of the data set and the ground truth that runs of one process share."""
 
+import gc
 from functools import cache
 
 from omegaconf import DictConfig, OmegaConf
@@ -30,6 +31,8 @@ class DatasetCache:
             config: config of the run.
             data: data module of the run.
         """
+        # Objects of Lightning refer to each other, and keep the parts of the last run until such cycles are collected.
+        gc.collect()
         key = OmegaConf.to_yaml(config.data, resolve=True)
         if key != self._data_key:
             self._items = self._truth = None  # Two data sets may not fit into memory together.

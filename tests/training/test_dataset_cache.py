@@ -76,3 +76,25 @@ def test_another_data_set_frees_the_one_before(compose_config):
         cache.read(other, build_data(other))
     gc.collect()
     assert released() is None
+
+
+def test_the_parts_of_the_last_run_do_not_stay_in_memory(compose_config, tmp_path, monkeypatch):
+    modules, cache = [], DatasetCache()
+    read = DatasetCache.read
+
+    def noted(self, config, data):
+        read(self, config, data)
+        alive = [module for module in modules if module() is not None]
+        modules.append(weakref.ref(data))
+        assert len(alive) <= 1  # that of the fitted truth
+
+    monkeypatch.setattr(DatasetCache, "read", noted)
+    joint = ("method=csq", "train.epochs=1", "encoder.hidden=[8]", "bits=8")
+    gc.disable()
+    try:
+        for seed in (0, 1, 2):
+            config = compose_config(*SETTINGS[2:], *joint, "logger=none", f"seed={seed}")
+            train(config, tmp_path / str(seed), cache)
+    finally:
+        gc.enable()
+    assert len(modules) == 3
