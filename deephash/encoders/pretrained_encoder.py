@@ -93,7 +93,7 @@ class PretrainedEncoder(ImageEncoder):
         self._frozen_parts = find_frozen_parts(backbone, frozen, unfreeze_from, source.network)
         if checkpointing:
             source.checkpoint(backbone)
-        self.register_load_state_dict_post_hook(arrange_weights)
+        self.register_load_state_dict_post_hook(arrange_weights)  # type: ignore[no-untyped-call]
         self.requires_grad_()
         self.train()  # Lightning keeps the modes that it finds.
 
