@@ -1,6 +1,7 @@
 """The base class of augmentations: features → the same items, changed at random."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -19,7 +20,13 @@ class Augmentation(PlainArguments, nn.Module, ABC):
 
     Args:
         input_dim: feature dimension d.
+
+    Attributes:
+        needs_images: whether features must be pixels. A frozen network is then applied to changed images in each step;
+            otherwise its features are computed once and changed.
     """
+
+    needs_images: ClassVar[bool] = False
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()

@@ -51,6 +51,8 @@ class CropAndFlip(Augmentation):
         "Improved regularization of convolutional neural networks with cutout", arXiv:1708.04552, 2017.
     """
 
+    needs_images = True
+
     def __init__(
         self,
         input_dim: int,

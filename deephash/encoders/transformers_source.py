@@ -24,6 +24,9 @@ FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 RESAMPLING = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of the interpolations in the configurations of image processors."""
 
+NAMES_OF_CODE = {"auto_map", "attn_implementation", "_attn_implementation", "quantization_config"}
+"""Entries of a configuration that name code outside transformers: classes, and kernels of the hub."""
+
 WITHOUT_POOLING = ("vit", "deit")
 """Architectures whose pooling layer most checkpoints lack; the class token is used instead."""
 
@@ -126,7 +129,7 @@ class TransformersSource(NetworkSource):
             crops = bool(getattr(images, "do_center_crop", False)) and bool(cropped)
             # The configuration as a whole, since defaults of the library can change.
             self._architecture = {
-                "model": {**config, **_keep_plain(known)},
+                "model": drop_names_of_code({**config, **keep_plain(known)}),
                 "size": cropped if crops else size,
                 "crop": min(1.0, cropped / size) if crops else 1.0,
                 "mean": [float(value) for value in images.image_mean],
@@ -149,12 +152,11 @@ class TransformersSource(NetworkSource):
     def build(self) -> tuple[nn.Module, int]:
         """Build the image tower with random weights."""
         library = import_transformers()
-        settings = dict(self.architecture["model"])
-        kind = settings.pop("model_type", "")
         try:
-            config = library.AutoConfig.for_model(kind, **settings)
-            pooling = {"add_pooling_layer": False} if kind in WITHOUT_POOLING else {}
-            tower = ImageTower(library.AutoModel.from_config(config, **pooling), self.image_size is not None)
+            model = library.AutoModel.from_config(
+                build_config(self.architecture["model"]), trust_remote_code=False, **self._leave_out_pooling()
+            )
+            tower = ImageTower(model, self.image_size is not None)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidInputError(
                 f"network={self.network!r} cannot be built ({shorten_error(error)}); give a model for images that "
@@ -187,11 +189,11 @@ class TransformersSource(NetworkSource):
             InvalidInputError: damaged files, or files that lack weights of the network.
         """
         library, folder = import_transformers(), self.find_file()
-        pooling = {"add_pooling_layer": False} if self.architecture["model"]["model_type"] in WITHOUT_POOLING else {}
         try:
             model, report = library.AutoModel.from_pretrained(
-                folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **pooling
-            )
+                folder, config=build_config(self.architecture["model"]), trust_remote_code=False, use_safetensors=True,
+                output_loading_info=True, **self._leave_out_pooling(),
+            )  # fmt: skip
         except Exception as error:  # the type of error depends on the damage
             raise InvalidInputError(
                 f"network={self.network!r} cannot be read ({shorten_error(error)}); download or save the model again."
@@ -204,6 +206,9 @@ class TransformersSource(NetworkSource):
                 "model again."
             )
         module.load_state_dict(loaded.state_dict())
+
+    def _leave_out_pooling(self) -> dict[str, bool]:
+        return {"add_pooling_layer": False} if self.architecture["model"].get("model_type") in WITHOUT_POOLING else {}
 
 
 class ImageTower(nn.Module):
@@ -263,7 +268,26 @@ def _read_side(size: Any) -> int:
     return 0
 
 
-def _keep_plain(values: dict[str, Any]) -> dict[str, Any]:
+def build_config(settings: dict[str, Any]) -> Any:
+    """Return a configuration of transformers; the settings may come from anyone.
+
+    Args:
+        settings: JSON values, with the name of the architecture as model_type.
+    """
+    settings = drop_names_of_code(settings)
+    return import_transformers().AutoConfig.for_model(settings.pop("model_type", ""), **settings)
+
+
+def drop_names_of_code(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without entries that could make transformers load code, also in its towers."""
+    return {
+        name: drop_names_of_code(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in NAMES_OF_CODE
+    }
+
+
+def keep_plain(values: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of a configuration that are JSON values."""
     plain = {}
     for name, value in values.items():

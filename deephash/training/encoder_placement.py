@@ -22,8 +22,8 @@ def place_encoder(config: DictConfig) -> DictConfig:
     """Return a config whose data compute what its pretrained encoder needs; other configs are returned unchanged.
 
     The output of a frozen encoder never changes, so it takes the place of the data's descriptor, and is computed once
-    and cached. Any method then learns from it in seconds. If the network learns, or if images are augmented, the data
-    are pixels, and the encoder is a part of the hasher.
+    and cached. Any method then learns from it in seconds. If the network learns, or if an augmentation changes images,
+    the data are pixels, and the encoder is a part of the hasher, without the head.
 
     Args:
         config: config of a run; placing it again changes nothing.
@@ -39,7 +39,7 @@ def place_encoder(config: DictConfig) -> DictConfig:
     assert isinstance(placed, DictConfig)
     settings = {key: value for key, value in placed.encoder.items() if key not in ("_target_", "_partial_")}
     kind: type[PretrainedEncoder] = get_class(encoder._target_)
-    if encoder.get("frozen") and not config.get("augmentation"):
+    if encoder.get("frozen") and not changes_images(placed.get("augmentation")):
         placed.data[name] = {"_target_": FEATURES, "encoder": {**placed.encoder, "_partial_": True}}
         texts = kind.get_text_descriptor(settings) if "text_descriptor" in placed.data else None
         if texts is not None:
@@ -48,6 +48,16 @@ def place_encoder(config: DictConfig) -> DictConfig:
         read = kind.get_source(settings).read_preprocessing()
         placed.data[name] = {"_target_": PIXELS, "image_size": read.scaled_size, "interpolation": read.interpolation}
     return placed
+
+
+def changes_images(augmentation: Any) -> bool:
+    """Return whether the config of an augmentation, or of one of its parts, is of a class that needs images."""
+    if not isinstance(augmentation, DictConfig):
+        return False
+    target = augmentation.get("_target_")
+    if target is not None and getattr(get_class(target), "needs_images", False):
+        return True
+    return any(changes_images(value) for value in augmentation.values())
 
 
 def find_descriptor_setting(data: DictConfig) -> str | None:

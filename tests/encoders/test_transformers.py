@@ -189,3 +189,31 @@ def test_no_code_of_a_folder_is_run(vit, tmp_path):
     with pytest.raises(InvalidInputError, match="cannot be read"):
         build(str(folder))
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_configuration_names_no_kernels_and_no_classes(clip, tmp_path, monkeypatch):
+    """Neither that of a folder nor that of a stored hasher, nor those of their towers."""
+    import shutil
+
+    from deephash.data.text_descriptors.text_tower import TextTower
+
+    library = importlib.import_module("transformers")
+    foreign = {"attn_implementation": "foreign/kernels", "auto_map": {"AutoModel": "foreign/code--own.Model"}}
+    folder = shutil.copytree(clip, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for settings in (config, config["vision_config"], config["text_config"]):
+        settings |= foreign
+    (folder / "config.json").write_text(json.dumps(config))
+    used = []
+    original = library.AutoConfig.for_model
+    monkeypatch.setattr(
+        library.AutoConfig, "for_model", lambda kind, **given: used.append(given) or original(kind, **given)
+    )
+    trusted = build(clip).fit(FEATURES, generator()).eval()
+    encoder = build(str(folder)).fit(FEATURES, generator()).eval()
+    assert torch.equal(encoder(FEATURES), trusted(FEATURES))
+    stored = {**encoder.architecture, "model": config}
+    build("missing", architecture=stored).load_state_dict(encoder.state_dict())
+    assert TextTower(str(folder)).describe(["a dog"]).shape == (1, 12)
+    assert len(used) >= 4
+    assert "foreign" not in json.dumps(used, default=str)

@@ -11,6 +11,7 @@ from PIL import Image
 from deephash.code_files.open_source import open_source
 from deephash.command_line.programs.train import train
 from deephash.hashers.loading import load
+from deephash.training.encoder_placement import get_hasher_encoder, is_described, place_encoder
 from deephash.training.evaluate_run import evaluate
 from deephash.training.joint_module import JointModule
 from deephash.training.relative_rates import parameter_groups
@@ -169,3 +170,15 @@ def test_errors_come_before_any_image_is_read(overrides, message, compose_config
     given = [f"encoder.network={NETWORK}", "encoder.weights=null", "data=image_folder", "data.path=missing"]
     with pytest.raises(InvalidInputError, match=message):
         train(compose_config("encoder=timm", *given, *overrides), tmp_path / "run")
+
+
+def test_only_changes_of_images_need_images(compose, photographs):
+    for method in ("dhd", "cibhash", "csq"):
+        placed = place_encoder(compose(f"method={method}"))
+        assert is_described(placed), method
+        assert get_hasher_encoder(placed)._target_.endswith("FeatureHead")
+    images = "{_target_: deephash.augmentations.CropAndFlip, _partial_: true}"
+    for overrides in (["method=csq", "augmentation=crop_and_flip"], ["method=dhd", f"augmentation.strong={images}"]):
+        placed = place_encoder(compose(*overrides))
+        assert not is_described(placed)
+        assert placed.data.descriptor._target_.endswith("Pixels")

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from deephash.conversion import shorten_error
 from deephash.data.text_descriptors.base import TextDescriptor, check_texts
-from deephash.encoders.transformers_source import digest_model, find_model_folder, import_transformers, pool_output
+from deephash.encoders.transformers_source import (
+    build_config,
+    digest_model,
+    find_model_folder,
+    import_transformers,
+    keep_plain,
+    pool_output,
+)
 from deephash.io.path_settings import PathOrName
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
@@ -77,10 +84,14 @@ class TextTower(TextDescriptor):
     def _load_model(self) -> tuple[Any, Any]:
         library, folder = import_transformers(), find_model_folder(self.model, "model")
         try:
-            if not hasattr(library.AutoConfig.from_pretrained(folder, trust_remote_code=False), "text_config"):
+            known = library.AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
+            config = build_config(keep_plain(known))
+            if not hasattr(config, "text_config"):
                 raise InvalidInputError(f"model={self.model!r} has no text tower; give one such as CLIP or SigLIP.")
             tokenizer = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model = library.AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
+            model = library.AutoModel.from_pretrained(
+                folder, config=config, trust_remote_code=False, use_safetensors=True
+            )
         except InvalidInputError:
             raise
         except Exception as error:  # the type of error depends on the damage
