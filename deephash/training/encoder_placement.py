@@ -1,6 +1,7 @@
 """Where a pretrained encoder computes: once for all images of the data if it is frozen, otherwise in the hasher."""
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from hydra.utils import get_class
@@ -10,6 +11,7 @@ from deephash.data.descriptors.network_features import NetworkFeatures
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_folder import ImageFolder
 from deephash.encoders.pretrained_encoder import PretrainedEncoder
+from deephash.validation import InvalidInputError
 
 DESCRIPTORS = ("descriptor", "image_descriptor")
 """Names of the settings of data that compute features of images."""
@@ -99,3 +101,35 @@ def get_hasher_encoder(config: DictConfig) -> DictConfig:
         return head
     encoder: DictConfig = config.encoder
     return encoder
+
+
+def check_head(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Raise an error if the command chooses a head and the run has no features of a frozen network for it.
+
+    Deep methods bring a head of their own, which fine-tuned networks go without.
+
+    Args:
+        config: config of a run, after `place_encoder`.
+        overrides: overrides of the command, such as "encoder@head=mlp".
+
+    Raises:
+        InvalidInputError: the message says why the head would have no effect.
+    """
+    chosen = [override for override in overrides if override.lstrip("+").startswith(("encoder@head=", "head."))]
+    if not chosen or is_described(config):
+        return
+    word = config.choices.encoder
+    if not is_pretrained(config.encoder):
+        reason = f"encoder={word} is not a pretrained network"
+        remedy = "choose one, such as encoder=efficientnet_lite0"
+    elif find_descriptor_setting(config.data) is None:
+        reason, remedy = f"data={config.choices.data} gives no images to encoder={word}", "choose data of images"
+    elif not config.encoder.get("frozen"):
+        reason, remedy = f"encoder={word} is fine-tuned as a part of the hasher", "set encoder.frozen=true"
+    else:
+        reason = "the augmentation changes images, so the network is applied in every step"
+        remedy = "choose an augmentation of features, such as noise"
+    raise InvalidInputError(
+        f"{chosen[0]} sets layers after the features of a frozen pretrained network, but {reason}; {remedy}, or omit "
+        f"{chosen[0].partition('=')[0]}."
+    )

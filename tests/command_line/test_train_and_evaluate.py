@@ -80,6 +80,7 @@ def test_evaluation_reproduces_the_main_job(finished):
         pytest.param(["method=itq", "projection.iterations=-1"], "iterations=-1", marks=pytest.mark.ci),
         pytest.param(["resume=nowhere"], "error: nowhere (looked up in ", marks=pytest.mark.ci),
         pytest.param(["+projection.rounds=3"], "rounds", marks=pytest.mark.ci),
+        (["encoder@head=mlp"], "error: encoder@head=mlp sets layers after the features of a frozen pretrained network"),
         (["train.epochs=5"], "error: train.epochs is a setting of train=joint, and this run has train=fit;"),
     ],
 )

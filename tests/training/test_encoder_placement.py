@@ -11,7 +11,7 @@ from PIL import Image
 from deephash.code_files.open_source import open_source
 from deephash.command_line.programs.train import train
 from deephash.hashers.loading import load
-from deephash.training.encoder_placement import get_hasher_encoder, is_described, place_encoder
+from deephash.training.encoder_placement import check_head, get_hasher_encoder, is_described, place_encoder
 from deephash.training.evaluate_run import evaluate
 from deephash.training.joint_module import JointModule
 from deephash.training.relative_rates import parameter_groups
@@ -182,3 +182,34 @@ def test_only_changes_of_images_need_images(compose, photographs):
         placed = place_encoder(compose(*overrides))
         assert not is_described(placed)
         assert placed.data.descriptor._target_.endswith("Pixels")
+
+
+WITHOUT_FEATURES = [
+    (["encoder.frozen=false"], "encoder=timm is fine-tuned as a part of the hasher; set encoder.frozen=true"),
+    (["encoder=mlp"], "encoder=mlp is not a pretrained network; choose one"),
+    (["data=mnist5k"], "data=mnist5k gives no images to encoder=timm; choose data of images"),
+    (["augmentation=crop_and_flip"], "the augmentation changes images.*; choose an augmentation of features"),
+]
+
+
+@pytest.mark.parametrize("head", ["encoder@head=mlp", "head.dropout=0.1"])
+@pytest.mark.parametrize(("overrides", "message"), WITHOUT_FEATURES)
+def test_a_head_that_would_have_no_effect_is_an_error(head, overrides, message, compose_config):
+    given = ["method=csq", "data=image_folder", "data.path=missing", "encoder=timm", f"encoder.network={NETWORK}"]
+    settings = dict(override.split("=", 1) for override in [*given, *overrides])
+    if not settings["encoder"].startswith("timm"):
+        del settings["encoder.network"]
+    if settings["data"] == "mnist5k":
+        del settings["data.path"]
+    config = place_encoder(compose_config(*(f"{name}={value}" for name, value in settings.items())))
+    with pytest.raises(
+        InvalidInputError, match=rf"{head} sets layers .*, but {message}.*, or omit {head.split('=')[0]}"
+    ):
+        check_head(config, ["bits=8", head])
+    check_head(config, ["bits=8"])  # the head of the method
+
+
+def test_a_head_on_the_features_of_a_frozen_network_is_right(compose):
+    config = place_encoder(compose("method=itq", "encoder@head=mlp"))
+    check_head(config, ["method=itq", "encoder@head=mlp", "head.dropout=0.1"])
+    assert get_hasher_encoder(config)._target_.endswith("MLP")

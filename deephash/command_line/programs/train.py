@@ -24,6 +24,7 @@ with show_waiting("Loading torch"):
     from deephash.command_line.plugins import register_plugins
     from deephash.command_line.run_command import (
         get_output_folder,
+        get_overrides,
         is_first_process,
         is_optimising,
         load_resumed,
@@ -52,6 +53,7 @@ def run_job(config: DictConfig) -> float | None:
         with show_waiting("Loading Lightning"):
             from deephash.report.summary import format_title, print_summary
             from deephash.training.dataset_cache import get_sweep_cache
+            from deephash.training.encoder_placement import check_head, place_encoder
 
         if is_optimising() and config.score != "validation":
             # This is not a failed trial: the whole search is invalid and ends here.
@@ -63,6 +65,7 @@ def run_job(config: DictConfig) -> float | None:
             sys.exit(2)
         if config.resume:
             config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
+        check_head(place_encoder(config), get_overrides())
         sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
         result = train(config, get_output_folder(), get_sweep_cache() if sweeps else None)
         if sweeps:
