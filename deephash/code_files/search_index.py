@@ -9,8 +9,10 @@ import numpy as np
 from deephash.code_files.code_file import read_codes
 from deephash.code_files.encode_file import BLOCK_ROWS, check_dimension
 from deephash.code_files.encoder_of import load_view
+from deephash.code_files.name_file import read_names
 from deephash.code_files.open_source import open_source
 from deephash.code_files.rows import RowSource
+from deephash.indexes.row_filter import Where
 from deephash.indexes.sharded_index import OpenRelease, open_release
 from deephash.io.files import write_whole
 from deephash.io.npz_file import write_npz
@@ -26,12 +28,15 @@ class Found:
     Args:
         queries: ids of the q queries, whole numbers or strings.
         distances: int64 (q, k), ascending.
-        ids: ids of the neighbours, whole numbers or strings (q, k).
+        ids: ids of the neighbours, whole numbers or strings (q, k). If fewer than k are found, the last are -1 or the
+            empty string, at distance b + 1.
+        bits: code length b.
     """
 
     queries: np.ndarray
     distances: np.ndarray
     ids: np.ndarray
+    bits: int
 
 
 def search_saved(
@@ -45,6 +50,8 @@ def search_saved(
     features: Sequence[str] | None = None,
     ids: str | None = None,
     header: bool | None = None,
+    where: str | None = None,
+    names: Path | None = None,
 ) -> Found:
     """Find the k nearest codes of each query.
 
@@ -58,11 +65,18 @@ def search_saved(
         features: with a run, array or columns of the queries' features.
         ids: with a run, column of ids in a table.
         header: with a run, whether the first line of a CSV file names its columns.
+        where: condition on the items, as for `Index.search`.
+        names: file of the names of the items to search among; see `read_names`.
 
     Raises:
-        InvalidInputError: no index, codes of another hasher, or queries that cannot be encoded.
+        InvalidInputError: no index, codes of another hasher, queries that cannot be encoded, an invalid filter, or two.
     """
+    if where is not None and names is not None:
+        raise InvalidInputError(
+            "--where and --names are two filters; give one, or write the names into the condition: name IN ('a', 'b')."
+        )
     index = open_release(index_folder)
+    chosen: Where | None = where if names is None else read_names(names, index.shards[0].index)
     if run is None:
         if not (features is None and ids is None and header is None):
             raise InvalidInputError(
@@ -75,14 +89,21 @@ def search_saved(
                 f"{queries} holds codes of the hasher {read.hasher}, and {index_folder} those of "
                 f"{index.release.hasher}; search with codes of the same hasher."
             )
-        found = index.search(read.codes, k)
-        return Found(read.ids, found.distances, found.names)
+        found = index.search(read.codes, k, chosen)
+        return Found(read.ids, found.distances, found.names, index.release.bits)
     source = open_source(queries, run, features=features, ids=ids, header=header)
-    return search_rows(index, source, queries, k, run, view, device)
+    return search_rows(index, source, queries, k, run, view, device, chosen)
 
 
 def search_rows(
-    index: OpenRelease, source: RowSource, queries: Path, k: int, run: Path, view: str | None, device: str
+    index: OpenRelease,
+    source: RowSource,
+    queries: Path,
+    k: int,
+    run: Path,
+    view: str | None,
+    device: str,
+    where: Where | None = None,
 ) -> Found:
     """Encode features and search with them, block by block."""
     hasher, identity, _ = load_view(run, view, device)
@@ -101,11 +122,11 @@ def search_rows(
         check_dimension(block.features.shape[1], hasher)
         ids.append(np.array(block.ids))
         features = block.features.to(hasher.projection.is_fitted.device)
-        answers.append(index.search(hasher.encode(features).cpu(), k))
+        answers.append(index.search(hasher.encode(features).cpu(), k, where))
     distances, names = (
         np.concatenate([getattr(answer, part) for answer in answers]) for part in ("distances", "names")
     )
-    return Found(np.concatenate(ids), distances, names)
+    return Found(np.concatenate(ids), distances, names, index.release.bits)
 
 
 def write_found(found: Found, out: Path) -> None:

@@ -28,6 +28,21 @@ def search(
     features: Features = None,
     ids: Ids = None,
     header: Header = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Search only among the items that fulfil a condition on id, name and the columns of the index, such "
+            "as \"price < 50 AND colour = 'red'\".",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Search only among items whose names are in a file: .npy, or a text file with a name in each line.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Output file for all results: .npz or .parquet.", show_default=False)
@@ -56,6 +71,8 @@ def search(
         features=features.split(",") if features else None,
         ids=ids,
         header=header,
+        where=where,
+        names=names,
     )
     if out is not None:
         write_found(found, out)
@@ -75,8 +92,10 @@ def search(
     shown = list(rows)[:SHOWN_QUERIES]
     width = console.width - 7 - max([len("query"), *(len(str(query)) for query, _, _ in shown)])
     for query, ids, near in shown:
-        cells = [f"{name} ({distance})" for name, distance in zip(ids, near, strict=True)][:SHOWN_NEIGHBOURS]
-        more = [f"and {k - SHOWN_NEIGHBOURS} more"] if k > SHOWN_NEIGHBOURS else []
+        # A filter may select fewer than k items; neighbours that were not found are at distance b + 1.
+        pairs = [pair for pair in zip(ids, near, strict=True) if pair[1] <= found.bits]
+        cells = [f"{name} ({distance})" for name, distance in pairs[:SHOWN_NEIGHBOURS]]
+        more = [f"and {len(pairs) - SHOWN_NEIGHBOURS} more"] if len(pairs) > SHOWN_NEIGHBOURS else []
         table.add_row(escape(str(query)), escape(fold_neighbours(cells + more, width)))
     console.print(table)
     if len(found.queries) > SHOWN_QUERIES:

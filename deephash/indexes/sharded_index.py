@@ -237,6 +237,8 @@ class OpenRelease:
         """
         if k > self.size:
             raise InvalidInputError(f"k={k} exceeds the {self.size} items of the database; lower k.")
+        if where is not None and len(self.shards) > 1:
+            raise InvalidInputError("an index in shards has no filters; leave where out, or build it without --shards.")
         return merge_answers([shard.search(queries, k, where) for shard in self.shards], k)
 
 

@@ -134,6 +134,42 @@ def test_columns_come_from_a_table(deephash, encoded, tmp_path):
     assert "an index in shards has no columns" in ended.err
 
 
+def test_a_search_is_filtered_by_a_condition_or_by_names(deephash, encoded, fitted_run, tmp_path):
+    index, table = tmp_path / "index", tmp_path / "items.parquet"
+    polars.DataFrame({"half": [row / 2 for row in range(300)]}).write_parquet(table)
+    assert deephash("index", encoded / "first_words.npy", index, "--columns", table).status == 0
+    loaded = package.load_index(index)
+    queries = package.load_index(index).item_codes[290:]
+    by_codes = ("search", index, encoded / "changed_words.npy", "-k", 4)
+    by_features = ("search", index, encoded / "changed.parquet", "-k", 4, "--features", "vector", "--run", fitted_run)
+    for where in ("half < 20 AND name <> 'digit 3'", "half < 1", "half > 1000", "id BETWEEN 5 AND 80"):
+        distances, ids = loaded.search(queries, 4, where=where)
+        wanted = [
+            {"query": f"digit {290 + row}", "ids": names, "distances": near}
+            for row, (names, near) in enumerate(zip(loaded.named(ids).tolist(), distances.tolist(), strict=True))
+        ]
+        for asked in (by_codes, by_features):
+            assert deephash(*asked, "--where", where, "--json").json == wanted
+    shown = deephash(*by_codes, "--where", "half < 1").out
+    assert (shown.count("digit 0 ("), shown.count("digit 1 ("), "(17)" in shown) == (10, 10, False)
+    (tmp_path / "names.txt").write_text("digit 7\ndigit 9\ndigit 11\n")
+    distances, ids = loaded.search(queries, 3, where=["digit 7", "digit 9", "digit 11"])
+    found = deephash(*by_codes[:3], "-k", 3, "--names", tmp_path / "names.txt", "--json").json
+    assert [each["ids"] for each in found] == loaded.named(ids).tolist()
+    (tmp_path / "unknown.txt").write_text("digit 999\n")
+    assert deephash("index", encoded / "first_words.npy", tmp_path / "shards", "--shards", 2).status == 0
+    for arguments, message in [
+        ((*by_codes, "--where", "cost < 3"), "where='cost < 3' is not a condition on id, name, half"),
+        ((*by_codes, "--where", "half <"), "is not a condition"),
+        ((*by_codes, "--names", tmp_path / "unknown.txt"), "'digit 999' that the index does not contain"),
+        ((*by_codes, "--names", tmp_path / "absent.txt"), "absent.txt does not exist"),
+        ((*by_codes, "--names", tmp_path / "names.txt", "--where", "half < 1"), "--where and --names are two filters"),
+        (("search", tmp_path / "shards", *by_codes[2:], "--where", "id < 3"), "an index in shards has no filters"),
+    ]:
+        ended = deephash(*arguments)
+        assert (ended.status, len(ended.err.strip().splitlines()), message in ended.err) == (2, 1, True), ended.err
+
+
 def test_a_recall_tries_approximate_kinds(deephash, encoded, tmp_path):
     ended = deephash("index", encoded / "first_words.npy", tmp_path / "index", "--recall", 0.9)
     assert ended.status == 0
