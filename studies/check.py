@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from open_tables import NOT_MEASURED, OPEN, find_open_tables
+from open_tables import NOT_MEASURED, OPEN, list_open_tables
 from result_files import FOLDER, ResultFile, format_figure, gather_runs, group_by, read_results
 from write_tables import ROOT, TABLE, find_pages
 
@@ -255,18 +255,20 @@ def check_files(names: list[str], cells: int, data: Path | None, further: list[s
 
 def print_status() -> None:
     """Print for each page the tables that are filled from result files, and the sections that have other tables."""
-    measured = 0
+    measured = labelled = 0
     for path in find_pages():
         name, page = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
         filled = [table for _, table, _, _ in TABLE.findall(page)]
         if filled:
             print(f"{name}: from result files {', '.join(filled)}")
-        for section, number in find_open_tables(page).items():
+        for section, caption in list_open_tables(page):
             _, cost = OPEN.get(name, {}).get(section, (0, "not in studies/open_tables.py"))
             if not cost.startswith(NOT_MEASURED):
-                print(f"{name}: without a result file {number} in {section!r} ({cost})")
-                measured += number
-    print(f"{measured} measured tables have no result file")
+                source = f"of {caption['date']}, commit {caption['commit']}" if caption else "no caption"
+                print(f"{name}: without a result file {section!r}, {source} ({cost})")
+                measured += 1
+                labelled += caption is not None
+    print(f"{measured} measured tables have no result file; {labelled} of them have a caption with date and commit")
 
 
 def main() -> None:

@@ -212,8 +212,23 @@ def gain_of_draws(metric: str) -> str:
     return f"{min(gains):.0f} to {max(gains):.0f} %"
 
 
+def pooled_map() -> str:
+    """Return the mean mAP before and after training by pooled AP, at each code length."""
+    lengths = [
+        " to ".join(
+            format_figure(
+                fmean(results("joint_best").scores("mAP", quantizer="npq_exact", train=train, bits=bits).values())
+            )
+            for train in ("fit", "joint")
+        )
+        for bits in (16, 32, 64)
+    ]
+    return f"{', '.join(lengths[:-1])} and {lengths[-1]}"
+
+
 FIGURES = {
     "joint_auprc_draws": partial(gain_of_draws, "AUPRC_micro"),
     "joint_auprc_gains": partial(gain_range, "AUPRC_micro"),
+    "joint_pooled_map": pooled_map,
     "joint_left_out": partial(left_out, "joint_best"),
 }

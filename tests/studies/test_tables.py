@@ -54,6 +54,42 @@ def test_a_new_measured_table_needs_a_result_file():
     assert on_pages == listed, "fill a new table from a result file (studies/README.md); see studies/open_tables.py"
 
 
+def test_a_table_without_a_result_file_says_where_it_comes_from():
+    without = {
+        str(path.relative_to(ROOT))
+        for path in write_tables.find_pages()
+        for section, caption in open_tables.list_open_tables(path.read_text())
+        if caption is None and not is_listed_as_not_measured(path, section)
+    }
+    assert without <= set(open_tables.WITHOUT_CAPTION), "add a caption; see studies/open_tables.py"
+
+
+def is_listed_as_not_measured(path, section):
+    _, cost = open_tables.OPEN[str(path.relative_to(ROOT))][section]
+    return cost.startswith(open_tables.NOT_MEASURED)
+
+
+def test_captions_name_commands_that_exist():
+    for path in write_tables.find_pages():
+        for section, caption in open_tables.list_open_tables(path.read_text()):
+            if caption:
+                script = next(word for word in caption["command"].split() if word.endswith(".py"))
+                assert (ROOT / script).is_file(), (path.name, section, script)
+                for name in re.findall(r"experiment=(\w+)", caption["command"]):
+                    assert (ROOT / "conf" / "experiment" / f"{name}.yaml").is_file(), (path.name, section, name)
+
+
+def test_a_caption_is_the_paragraph_before_its_table():
+    table = "| a | b |\n| --- | --- |\n| .5 | 12 items |\n"
+    caption = "Text. Measured on 2026-11-27 (commit 13a0b9526) on 2 cores by `python\ntrain.py`, once:\n\n"
+    ((section, found),) = open_tables.list_open_tables(f"# A\n\n{caption}{table}")
+    assert section == "A"
+    assert found.groups() == ("2026-11-27", "13a0b9526", "2 cores", "python train.py")
+    for other in (caption + "Another paragraph.\n\n", caption.replace("(commit 13a0b9526) ", ""), ""):
+        ((_, found),) = open_tables.list_open_tables(f"# A\n\n{other}{table}")
+        assert found is None
+
+
 def test_tables_with_decimal_numbers_are_measured():
     options = "| `a=` | meaning |\n| --- | --- |\n| `.5` | 12 items, [a](v1.0.md) |\n"
     page = f"# A\n{options}\n## B\n{options.replace('12', '.12')}\n{options.replace('12', '0.5')}"
