@@ -3,7 +3,7 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class Encoder(PlainArguments, nn.Module, ABC):
         input_dim: feature dimension d.
         output_dim: output dimension e.
     """
+
+    added_arguments: ClassVar[Mapping[str, Any]] = {}
+    """Arguments that earlier versions did not have, with the values by which a hasher saved by them is read."""
 
     input_dim: int
     output_dim: int

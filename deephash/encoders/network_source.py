@@ -76,6 +76,18 @@ class NetworkSource(ABC):
             InvalidInputError: the network does not support it.
         """
 
+    def check_trained(self) -> None:
+        """Raise an error for random weights, whose features are hardly better than pixels.
+
+        Raises:
+            InvalidInputError: there are no trained weights.
+        """
+        if self.weights is None:
+            raise InvalidInputError(
+                f"encoder.weights=null; {self.network} needs trained weights to compute features: give "
+                "encoder.weights, or set encoder.frozen=false to train it from random ones."
+            )
+
     def convert(self, state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
         """Return the weights of a file under the names of the network's own weights, without the classifier's."""
         heads = find_classifier_weights(state, module)

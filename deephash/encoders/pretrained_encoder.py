@@ -170,7 +170,7 @@ class PretrainedEncoder(ImageEncoder):
             return self
         drawn, _ = self._source.build_seeded(seed)
         self.backbone.load_state_dict(drawn.state_dict())
-        log.warning("%s starts with random weights.", self._source.network)
+        log.warning("%s starts with random weights; encoder.weights gives it trained ones.", self._source.network)
         if len(features) > 1:
             measure_batch_statistics(self, random_batches(features, SAMPLE, BATCH, generator))
         return self

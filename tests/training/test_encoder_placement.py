@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
 from deephash.code_files.open_source import open_source
@@ -182,6 +182,33 @@ def test_only_changes_of_images_need_images(compose, photographs):
         placed = place_encoder(compose(*overrides))
         assert not is_described(placed)
         assert placed.data.descriptor._target_.endswith("Pixels")
+
+
+def test_networks_of_torchvision_follow_the_same_rules(compose_config, tmp_path):
+    from deephash.encoders.torchvision_source import TorchvisionSource
+
+    network, _ = TorchvisionSource("mobilenet_v3_small", None).build_seeded(0)
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    chosen = ["encoder=torchvision_backbone", "encoder.network=mobilenet_v3_small"]
+    given = [*chosen, "data=image_folder", f"data.path={tmp_path}"]
+    frozen = place_encoder(compose_config(*given, "encoder.frozen=true", f"encoder.weights={tmp_path / 'weights.pt'}"))
+    assert is_described(frozen)
+    learning = place_encoder(compose_config(*given))
+    assert learning.data.descriptor == {
+        "_target_": "deephash.data.descriptors.Pixels",
+        "image_size": 256,
+        "interpolation": "bilinear",
+    }
+    cropped = place_encoder(compose_config(*chosen, "data=image_lists", f"data.root={tmp_path}"))
+    assert cropped.encoder.crop == 1.0
+    assert cropped.data.descriptor.image_size == 224
+    # Of a run of an earlier version, whose encoder takes the pixels of its data.
+    added = ("unfreeze_from", "rate", "checkpointing", "precision", "crop", "interpolation")
+    earlier = compose_config(*given)
+    with open_dict(earlier):
+        for name in added:
+            del earlier.encoder[name]
+    assert place_encoder(earlier) is earlier
 
 
 WITHOUT_FEATURES = [

@@ -83,11 +83,7 @@ class NetworkFeatures(Descriptor):
             InvalidInputError: missing or damaged weights, or weights of another network.
         """
         check_images(images)
-        if self.source.weights is None:
-            raise InvalidInputError(
-                f"weights=None; {self.source.network} needs trained weights to compute features: give encoder.weights, "
-                "or set encoder.frozen=false to train it from random ones."
-            )
+        self.source.check_trained()
         network = load_network(self)
         size = CPU_BATCH if self.device == "cpu" else GPU_BATCH
         starts = range(0, len(images), size)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor, check_images
-from deephash.encoders.network_weights import load_weights
-from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, build_headless, list_networks
+from deephash.encoders.torchvision_source import TorchvisionSource, list_networks
 from deephash.io.path_settings import PathOrName
 from deephash.io.progress import track
 from deephash.io.sealed_files import file_digest
@@ -20,7 +19,8 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 class TorchvisionFeatures(Descriptor):
     """Activations of the layer before a network's classifier, with fixed pretrained weights.
 
-    Features are computed once and cached; `encoder=torchvision_backbone` trains the same networks. Weights are
+    Features are computed once and cached. Images are scaled to `image_size`; `encoder=torchvision_backbone
+    encoder.frozen=true` computes features of images that are scaled and cropped as for the weights. Weights are
     required, since features of a random network are hardly better than pixels.
 
     Args:
@@ -78,8 +78,15 @@ class TorchvisionFeatures(Descriptor):
             InvalidInputError: missing or damaged weights, or weights of another network.
         """
         check_images(images)
-        network = self._load_network().to(self.device)
-        mean, deviation = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, DEVIATION))
+        source = TorchvisionSource(self.network, self.weights)
+        source.check()
+        network, _ = source.build_seeded(0)
+        source.load(network)
+        network.eval().to(self.device)
+        known = source.read_preprocessing()
+        mean, deviation = (
+            torch.tensor(values, device=self.device)[:, None, None] for values in (known.mean, known.deviation)
+        )
         features = []
         starts = range(0, len(images), self.batch_size)
         for start in track(starts, f"{self.network} features"):
@@ -87,8 +94,3 @@ class TorchvisionFeatures(Descriptor):
             batch = batch[..., None].expand(-1, -1, -1, 3) if batch.ndim == 3 else batch
             features.append(network((batch.movedim(3, 1).float() / 255 - mean) / deviation).float().cpu())
         return torch.cat(features)
-
-    def _load_network(self) -> torch.nn.Module:
-        network, _, head = build_headless(self.network, 0)
-        load_weights(network, self.network, self.weights, head)
-        return network.eval()
