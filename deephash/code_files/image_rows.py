@@ -10,8 +10,8 @@ import torch
 
 from deephash.code_files.fingerprint import fingerprint_folder
 from deephash.code_files.rows import BadRow, RowBlock, RowSource, build_block
+from deephash.data.cache import BLOCK_IMAGES
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.file_features import BLOCK_IMAGES
 from deephash.data.image_decoding import DECODING_VERSION, read_image
 from deephash.data.image_listing import find_images
 from deephash.io.files import describe_error

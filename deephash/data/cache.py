@@ -10,34 +10,41 @@ import numpy as np
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.sealed_tensors import read_tensors, write_tensors
 from deephash.data.text_descriptors.base import TextDescriptor
-from deephash.io.files import write_whole
+from deephash.data.unfinished_rows import UnfinishedRows, compute_rows
 from deephash.validation import StorageError
+
+BLOCK_IMAGES = 256
+"""Number of images that are described, and of files that are decoded, at once."""
 
 
 def read_or_compute(
-    folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]
+    folder: str | Path, name: str, key: str, compute: Callable[[UnfinishedRows], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     """Return tensors from the cache, or compute and store them.
 
     An invalid file is computed again, with a warning. If the folder cannot be written, a warning is issued, and
-    the next run computes the tensors again.
+    the next run computes the tensors again. Rows that the computation adds are kept beside the file until it is
+    complete, so that an interrupted computation continues after them.
 
     Args:
         folder: folder of the cache, created if it does not exist; `~` is the home folder.
         name: prefix of the file's name.
         key: hexadecimal digest of all inputs.
-        compute: computes the tensors.
+        compute: computes the tensors, given the rows of an interrupted computation.
     """
     path = Path(folder).expanduser() / f"{name}-{key[:32]}.safetensors"
     if path.exists():
         try:
-            return _read(path, key)
+            return read_tensors(path, key)
         except Exception as error:  # safetensors raises its own type for some faults and OSError for others
             warnings.warn(f"{path} cannot be used ({error}); computing it again.", stacklevel=2)
-    tensors = compute()
+    computed = UnfinishedRows(path.with_suffix(".unfinished"), key)
+    tensors = compute(computed)
     try:
-        _write(path, key, tensors)
+        write_tensors(path, key, tensors)
+        computed.remove()
     except StorageError as error:
         warnings.warn(f"{error} The next run will compute it again.", stacklevel=2)
     return tensors
@@ -61,36 +68,17 @@ def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | P
     key = build_description_key(descriptor, {"shape": images.shape, "dtype": str(images.dtype)})
     key.update(np.ascontiguousarray(images).data)
     name = type(descriptor).__name__.lower()
-    return read_or_compute(folder, name, key.hexdigest(), lambda: {"features": descriptor.describe(images)})["features"]
+
+    def describe(start: int, stop: int) -> dict[str, Tensor]:
+        return {"features": descriptor.describe(images[start:stop])}
+
+    def compute(computed: UnfinishedRows) -> dict[str, Tensor]:
+        return compute_rows(len(images), BLOCK_IMAGES, describe, computed, "Features of images")
+
+    return read_or_compute(folder, name, key.hexdigest(), compute)["features"]
 
 
 def build_description_key(descriptor: Descriptor | TextDescriptor, of: dict[str, object]) -> "hashlib._Hash":
     """Return a hash object of a descriptor's version and parameters and of other settings, all as JSON."""
     description = {"version": descriptor.version, "parameters": descriptor.parameters(), "of": of}
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-
-
-def _read(path: Path, key: str) -> dict[str, Tensor]:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if metadata.get("key") != key:
-        raise ValueError("it was computed from other input")
-    if metadata.get("sha256") != _compute_digest(tensors):
-        raise ValueError("its contents do not match their checksum")
-    return tensors
-
-
-def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    write_whole(path, lambda partial: save_file(tensors, partial, {"key": key, "sha256": _compute_digest(tensors)}))
-
-
-def _compute_digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(tensors[name].contiguous().numpy().data)
-    return digest.hexdigest()

@@ -10,16 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.cache import build_description_key, read_or_compute
+from deephash.data.cache import BLOCK_IMAGES, build_description_key, read_or_compute
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
 from deephash.data.image_decoding import DECODING_VERSION, read_image
 from deephash.data.text_descriptors.base import TextDescriptor
+from deephash.data.unfinished_rows import UnfinishedRows
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError
-
-BLOCK_IMAGES = 256
-"""Number of images that are decoded and held in memory at once."""
 
 THUMBNAIL = 64
 """Side in pixels of the thumbnails that are shown beside results."""
@@ -60,7 +58,11 @@ def read_or_describe_files(
         key = build_description_key(descriptor, settings)
     for identity in [_read_file_states(files).encode()] if contents is None else contents:
         key.update(identity)
-    return read_or_compute(cache, name, key.hexdigest(), lambda: describe_files(files, descriptor, size, thumbnails))
+
+    def compute(computed: UnfinishedRows) -> dict[str, Tensor]:
+        return describe_files(files, descriptor, size, thumbnails, computed)
+
+    return read_or_compute(cache, name, key.hexdigest(), compute)
 
 
 def read_or_describe_texts(texts: Sequence[str], descriptor: TextDescriptor, cache: str | Path) -> Tensor:
@@ -70,11 +72,15 @@ def read_or_describe_texts(texts: Sequence[str], descriptor: TextDescriptor, cac
     key = build_description_key(descriptor, {"texts": len(texts)})
     key.update(json.dumps(list(texts)).encode())
     name = f"texts-{type(descriptor).__name__.lower()}"
-    return read_or_compute(cache, name, key.hexdigest(), lambda: {"features": descriptor.describe(texts)})["features"]
+    return read_or_compute(cache, name, key.hexdigest(), lambda _: {"features": descriptor.describe(texts)})["features"]
 
 
 def describe_files(
-    files: Sequence[Path], descriptor: Descriptor | None, size: int, with_thumbnails: bool = True
+    files: Sequence[Path],
+    descriptor: Descriptor | None,
+    size: int,
+    with_thumbnails: bool = True,
+    computed: UnfinishedRows | None = None,
 ) -> dict[str, Tensor]:
     """Compute features and thumbnails of image files, in blocks.
 
@@ -83,6 +89,7 @@ def describe_files(
         descriptor: computes the features; None makes only thumbnails.
         size: side to which images are scaled and cropped.
         with_thumbnails: whether to make thumbnails.
+        computed: rows of the first files that are computed already; the others are added.
 
     Returns:
         features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3) unless they are left out.
@@ -92,7 +99,8 @@ def describe_files(
     """
     from PIL import Image
 
-    features, thumbnails, unreadable = [], [], []
+    computed = UnfinishedRows() if computed is None else computed
+    unreadable = []
     interpolation = "bilinear" if descriptor is None else descriptor.interpolation
 
     def decode(file: Path) -> np.ndarray | str:
@@ -102,7 +110,7 @@ def describe_files(
         except Exception as error:  # Pillow's decoders raise many types for damaged files
             return str(error) or type(error).__name__
 
-    blocks = [files[first : first + BLOCK_IMAGES] for first in range(0, len(files), BLOCK_IMAGES)]
+    blocks = [files[first : first + BLOCK_IMAGES] for first in range(computed.rows, len(files), BLOCK_IMAGES)]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for block in track(blocks, "Images"):
             images = []
@@ -113,20 +121,18 @@ def describe_files(
                     images.append(decoded)
             if unreadable:  # No features are returned; the other files are only checked.
                 continue
-            if descriptor is not None:
-                features.append(descriptor.describe(np.stack(images)))
-            if not with_thumbnails:
-                continue
-            small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
-            thumbnails.append(torch.from_numpy(np.stack(small)))
+            rows = {} if descriptor is None else {"features": descriptor.describe(np.stack(images))}
+            if with_thumbnails:
+                small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
+                rows["thumbnails"] = torch.from_numpy(np.stack(small))
+            computed.add(rows)
     if unreadable:
         file, reason = unreadable[0]
         raise InvalidInputError(
             f"{len(unreadable)} of {len(files)} images cannot be read, the first {file} ({reason}); repair or "
             "remove them."
         )
-    described = {"thumbnails": torch.cat(thumbnails)} if with_thumbnails else {}
-    return described if descriptor is None else described | {"features": torch.cat(features)}
+    return computed.join()
 
 
 def files_digest(files: Sequence[Path]) -> str:

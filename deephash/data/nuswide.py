@@ -166,7 +166,7 @@ class NUSWIDE(ImageTextData):
         files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]
         states = [(str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         key = hashlib.sha256(json.dumps(states).encode()).hexdigest()
-        return read_or_compute(self.cache, "nuswide", key, self._read_tables)
+        return read_or_compute(self.cache, "nuswide", key, lambda _: self._read_tables())
 
     def _read_tables(self) -> dict[str, Tensor]:
         parts: dict[str, Callable[[], np.ndarray]] = {

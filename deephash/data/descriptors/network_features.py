@@ -16,7 +16,6 @@ from deephash.encoders.network_source import NetworkSource
 from deephash.encoders.preprocessing import Preprocessing
 from deephash.encoders.pretrained_encoder import PretrainedEncoder
 from deephash.functional.fused_normalisation import fuse_normalisation
-from deephash.io.progress import track
 from deephash.validation import InvalidInputError
 
 # Images per forward pass. On CPUs, the feature maps of 8 images of 224 × 224 pixels fit into a core's cache: 32 images
@@ -92,7 +91,7 @@ class NetworkFeatures(Descriptor):
         try:
             with ThreadPoolExecutor(threads if self.device == "cpu" else 1) as pool:
                 blocks = pool.map(lambda start: self._describe_block(network, images[start : start + size]), starts)
-                return torch.cat(list(track(blocks, f"{self.source.network} features", len(starts))))
+                return torch.cat(list(blocks))
         finally:
             torch.set_num_threads(threads)
 
