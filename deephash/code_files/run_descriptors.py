@@ -59,10 +59,11 @@ def build_pixels(run: Path) -> Descriptor:
 
 
 def join_network(run: Path) -> Hasher | CrossModalHasher:
-    """Load the hasher of a run; if a frozen network computed its features, the network becomes its encoder.
+    """Load the hasher of a run; if a frozen network computed its features, the network becomes a part of its encoder.
 
-    The hasher then takes images as flat rows of pixels, as `build_pixels` describes them, and needs no other file. Its
-    codes equal those of the run up to rounding in the network.
+    Layers that learnt from the features follow the network. The hasher then takes images as flat rows of pixels, as
+    `build_pixels` describes them, and needs no other file. Its codes equal those of the run up to rounding in the
+    network.
 
     Args:
         run: folder of a run, or of a hasher.
@@ -77,11 +78,12 @@ def join_network(run: Path) -> Hasher | CrossModalHasher:
         descriptor = image_descriptor(run)
     except NoDescriptorError:
         return hasher
-    if not isinstance(descriptor, NetworkFeatures) or not isinstance(hasher.encoder, Identity):
+    if not isinstance(descriptor, NetworkFeatures):
         return hasher
+    head = None if isinstance(hasher.encoder, Identity) else hasher.encoder
     side = descriptor.preprocessing.scaled_size
     images = torch.zeros(1, 3 * side * side)
-    encoder = descriptor.encoder(input_dim=images.shape[1]).fit(images, torch.Generator().manual_seed(0))
+    encoder = descriptor.encoder(input_dim=images.shape[1], head=head).fit(images, torch.Generator().manual_seed(0))
     return Hasher(hasher.projection, hasher.quantizer, encoder).eval()
 
 

@@ -4,11 +4,12 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from deephash.encoders.base import Encoder
 from deephash.encoders.image_encoder import ImageEncoder
 from deephash.encoders.network_source import NetworkSource
 from deephash.encoders.preprocessing import Preprocessing
@@ -33,7 +34,8 @@ class PretrainedEncoder(ImageEncoder):
     Subclasses implement `get_source` and name their arguments.
 
     Shape:
-        flat images (n, h · w · c), in [0, 1] → (n, e), for the width e of the network's penultimate layer.
+        flat images (n, h · w · c), in [0, 1] → (n, e), for the width e of the network's penultimate layer, or (n, f)
+        with a head.
 
     Args:
         input_dim: values of an image, h · w · c.
@@ -46,11 +48,14 @@ class PretrainedEncoder(ImageEncoder):
         channels: channels of the images, 3 or 1; None to infer them from `input_dim`.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
+        head: layers after the network, (n, e) → (n, f); None for none.
 
     Raises:
         InvalidInputError: an unknown network, weights or part, contradicting settings, or an invalid image shape; in
             `fit`, a missing or damaged file, weights of another network, or values outside [0, 1].
     """
+
+    added_arguments: ClassVar[Mapping[str, Any]] = {"head": None}
 
     mean: Tensor
     deviation: Tensor
@@ -68,6 +73,7 @@ class PretrainedEncoder(ImageEncoder):
         channels: int | None,
         height: int | None,
         width: int | None,
+        head: Encoder | None,
     ) -> None:
         check_count(input_dim, "input_dim")
         check_positive(rate, "rate")
@@ -78,8 +84,12 @@ class PretrainedEncoder(ImageEncoder):
             raise InvalidInputError(f"channels={shape[0]}; {source.network} accepts 3 channels, or 1 of grey images.")
         check_frozen(frozen, unfreeze_from)
         preprocessing = source.read_preprocessing()
-        backbone, output_dim = source.build_seeded(0)
-        super().__init__(input_dim, output_dim, shape)
+        backbone, features = source.build_seeded(0)
+        if head is not None and head.input_dim != features:
+            raise InvalidInputError(
+                f"head takes {head.input_dim} features; {source.network} gives {features}: give layers for them."
+            )
+        super().__init__(input_dim, features if head is None else head.output_dim, shape)
         self.frozen = frozen
         self.unfreeze_from = unfreeze_from
         self.rate = rate
@@ -90,6 +100,7 @@ class PretrainedEncoder(ImageEncoder):
         self.register_buffer("mean", torch.zeros(3, 1, 1))
         self.register_buffer("deviation", torch.ones(3, 1, 1))
         self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.head = head
         self._frozen_parts = find_frozen_parts(backbone, frozen, unfreeze_from, source.network)
         if checkpointing:
             source.checkpoint(backbone)
@@ -147,11 +158,14 @@ class PretrainedEncoder(ImageEncoder):
         low = self.precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16) if low else nullcontext():
             encoded: Tensor = self.backbone(images)
-        return encoded.to(self.mean.dtype)
+        encoded = encoded.to(self.mean.dtype)
+        return encoded if self.head is None else self.head(encoded)
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
         """Load the weights, or draw them and measure the normalisation statistics on training images.
+
+        A head keeps its weights.
 
         Raises:
             InvalidInputError: a missing or damaged file, weights of another network, or values outside [0, 1].

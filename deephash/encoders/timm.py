@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, final
 
+from deephash.encoders.base import Encoder
 from deephash.encoders.network_source import NetworkSource
 from deephash.encoders.pretrained_encoder import PretrainedEncoder
 from deephash.encoders.timm_source import TimmSource
@@ -42,6 +43,7 @@ class Timm(PretrainedEncoder):
         channels: channels of the images, 3 or 1; None to infer them from `input_dim`.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
+        head: layers after the network, fitted on its features; None for none.
 
     Raises:
         InvalidInputError: an unknown network, weights or part, contradicting settings, or an invalid image shape; in
@@ -68,6 +70,7 @@ class Timm(PretrainedEncoder):
         channels: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        head: Encoder | None = None,
     ) -> None:
         super().__init__(
             input_dim,
@@ -80,6 +83,7 @@ class Timm(PretrainedEncoder):
             channels=channels,
             height=height,
             width=width,
+            head=head,
         )
         self.network = network
         self.weights = weights

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+from deephash.encoders.base import Encoder
 from deephash.encoders.network_source import NetworkSource
 from deephash.encoders.pretrained_encoder import PretrainedEncoder
 from deephash.encoders.torchvision_source import TorchvisionSource
@@ -42,6 +43,7 @@ class TorchvisionBackbone(PretrainedEncoder):
         channels: channels of the images, 3 or 1; None to infer them from `input_dim`.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
+        head: layers after the network, fitted on its features; None for none.
 
     Raises:
         InvalidInputError: an unknown network, weights or part, contradicting settings, an invalid image shape, or a
@@ -61,6 +63,7 @@ class TorchvisionBackbone(PretrainedEncoder):
         "precision": "float32",
         "crop": 1.0,
         "interpolation": "bilinear",
+        "head": None,
     }
 
     def __init__(
@@ -79,6 +82,7 @@ class TorchvisionBackbone(PretrainedEncoder):
         channels: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        head: Encoder | None = None,
     ) -> None:
         super().__init__(
             input_dim,
@@ -91,6 +95,7 @@ class TorchvisionBackbone(PretrainedEncoder):
             channels=channels,
             height=height,
             width=width,
+            head=head,
         )
         self.network = network
         self.weights = weights

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, final
 
+from deephash.encoders.base import Encoder
 from deephash.encoders.pretrained_encoder import PretrainedEncoder
 from deephash.encoders.transformers_source import TransformersSource
 from deephash.io.path_settings import PathOrName
@@ -40,6 +41,7 @@ class Transformers(PretrainedEncoder):
         channels: channels of the images, 3 or 1; None to infer them from `input_dim`.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
+        head: layers after the network, fitted on its features; None for none.
 
     Raises:
         InvalidInputError: no such model, contradicting settings, or an invalid image shape; in `fit`, damaged files, or
@@ -67,6 +69,7 @@ class Transformers(PretrainedEncoder):
         channels: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        head: Encoder | None = None,
     ) -> None:
         source = TransformersSource(network, architecture, image_size, crop)
         super().__init__(
@@ -80,6 +83,7 @@ class Transformers(PretrainedEncoder):
             channels=channels,
             height=height,
             width=width,
+            head=head,
         )
         self.network = network
         self.image_size = image_size

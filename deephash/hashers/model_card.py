@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deephash.codes import code_bytes
+from deephash.functional.flat_images import image_shape
 from deephash.hashers import storage
 from deephash.validation import InvalidInputError
 
@@ -72,13 +73,13 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
     if license is not None and not LICENCE.fullmatch(license):
         raise InvalidInputError(f"license={license!r}; expected an identifier, such as mit or cc-by-4.0.")
     parts = list(list_parts(description))
-    sizes, title = description["sizes"], describe_title(description, evidence)
+    title = describe_title(description, evidence)
     header = to_yaml(list_metadata(description, repo, license, evidence))
     table = "\n".join(f"| {stage} | {escape(name)} | {escape(summary)} |" for stage, name, summary, _ in parts)
     sections = [
         f"---\n{header}---",
         f"# {escape(title)}",
-        f"A hasher of the Python package `deephash`. {describe_codes(sizes)}",
+        f"A hasher of the Python package `deephash`. {describe_codes(description)}",
         f"| stage | class | |\n| --- | --- | --- |\n{table}",
         "## Use",
         '```bash\npip install "deephash[hub]"\n```',
@@ -103,7 +104,7 @@ def list_metadata(
     description: dict[str, Any], repo: str, license: str | None, evidence: Evidence | None
 ) -> dict[str, Any]:
     """Return the metadata of a card as the hub reads it."""
-    words = [word for stage, word, _, _ in list_parts(description) if stage != "encoder"]
+    words = [word for stage, word, _, _ in list_parts(description) if stage not in ("encoder", "head")]
     metadata: dict[str, Any] = {"library_name": "deephash", "pipeline_tag": "feature-extraction"}
     if license:
         metadata["license"] = license
@@ -136,6 +137,10 @@ def list_parts(description: dict[str, Any]) -> Iterator[tuple[str, str, str, str
             if row not in seen and row[1] != "Identity":
                 seen.add(row)
                 yield row
+            head = part["arguments"].get("head")
+            if storage.is_description(head):
+                kind, name = storage.find_class(head)
+                yield "head", kind.__name__ if kind else name, *read_docstring(kind)
 
 
 def read_docstring(kind: type[Any] | None) -> tuple[str, str]:
@@ -149,20 +154,42 @@ def describe_title(description: dict[str, Any], evidence: Evidence | None) -> st
     """Return the title of a card: the projection, the quantiser and the bits; after joint training, the encoder too."""
     is_joint = evidence is not None and evidence.is_joint
     names = [
-        name for stage, name, _, _ in list_parts(description) if name != "SBQ" and (stage != "encoder" or is_joint)
+        name
+        for stage, name, _, _ in list_parts(description)
+        if name != "SBQ" and (stage not in ("encoder", "head") or is_joint)
     ]
     trained = ", trained jointly" if is_joint else ""
     return f"{' and '.join(names)}{trained}, {description['sizes']['bits']} bits"
 
 
-def describe_codes(sizes: dict[str, Any]) -> str:
+def describe_codes(description: dict[str, Any]) -> str:
     """Return a sentence about the input and the output of a hasher."""
+    sizes = description["sizes"]
+    codes = f"binary codes of {sizes['bits']} bits ({count_bytes(sizes['bits'])})"
+    shape = find_image_shape(description)
+    if shape is not None:
+        channels, height, width = shape
+        return (
+            f"It maps images of {height} × {width} pixels to {codes}, so that similar images have codes at a small "
+            f"distance. An image is a row of {sizes['input_dim']} numbers from 0 to 1, pixel after pixel, with "
+            f"{channels} {'channel' if channels == 1 else 'channels'}. `deephash encode` reads, scales and encodes the "
+            "images of a folder."
+        )
     views = sizes.get("input_dims", {"": sizes.get("input_dim")})
     numbers = " or ".join(f"{d} numbers" + (f" ({escape(view)})" if view else "") for view, d in views.items())
-    return (
-        f"It maps feature vectors of {numbers} to binary codes of {sizes['bits']} bits "
-        f"({count_bytes(sizes['bits'])}), so that similar items have codes at a small distance."
-    )
+    return f"It maps feature vectors of {numbers} to {codes}, so that similar items have codes at a small distance."
+
+
+def find_image_shape(description: dict[str, Any]) -> tuple[int, int, int] | None:
+    """Return channels, height and width of the images of a hasher with a pretrained network; None for others."""
+    from deephash.encoders.pretrained_encoder import PretrainedEncoder
+
+    part = description.get("encoder")
+    kind = storage.find_class(part)[0] if part else None
+    if part is None or kind is None or not issubclass(kind, PretrainedEncoder):
+        return None
+    values: list[int | None] = [part["arguments"][name] for name in ("channels", "height", "width")]
+    return image_shape(description["sizes"]["input_dim"], *values)
 
 
 def count_bytes(bits: int) -> str:

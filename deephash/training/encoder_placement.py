@@ -96,7 +96,7 @@ def is_pretrained(encoder: Any) -> bool:
 def is_earlier(encoder: DictConfig) -> bool:
     """Return whether the config of an encoder was stored by a version without some of its arguments."""
     kind: type[PretrainedEncoder] = get_class(encoder._target_)
-    added = kind.added_arguments
+    added = set(kind.added_arguments) - {"head"}
     return bool(added) and not any(name in encoder for name in added)
 
 

@@ -208,3 +208,24 @@ def test_a_stored_hasher_needs_no_file(weights, tmp_path):
     hasher.save(tmp_path / "hasher")
     path.rename(weights / "moved.pt")
     assert torch.equal(Hasher.load(tmp_path / "hasher").encode(FEATURES), hasher.encode(FEATURES))
+
+
+def test_a_head_follows_the_network(tmp_path):
+    from deephash.encoders.mlp import MLP
+    from deephash.hashers.hasher import Hasher
+    from deephash.projections.pcah import PCAH
+    from deephash.quantizers.sbq import SBQ
+
+    bare = build().fit(FEATURES, generator()).eval()
+    head = MLP(1024, hidden=[16]).fit(bare(FEATURES), generator()).eval()
+    encoder = build(head=head).fit(FEATURES, generator()).eval()
+    assert encoder.output_dim == 16
+    torch.testing.assert_close(encoder(FEATURES), head(bare(FEATURES)))
+    hasher = Hasher(PCAH(16, 4), SBQ(4), encoder).fit(FEATURES)
+    hasher.save(tmp_path / "hasher")
+    loaded = Hasher.load(tmp_path / "hasher")
+    assert type(loaded.encoder.head) is MLP
+    assert loaded.identity == hasher.identity
+    assert torch.equal(loaded.encode(FEATURES), hasher.encode(FEATURES))
+    with pytest.raises(InvalidInputError, match=f"head takes 8 features; {NETWORK} gives 1024"):
+        build(head=MLP(8))

@@ -70,10 +70,12 @@ def test_a_frozen_encoder_describes_the_images(method, compose, photographs, tmp
     assert row["metrics"] == again.row["metrics"]
 
 
-def test_a_published_hasher_contains_its_network(compose, photographs, tmp_path):
+@pytest.mark.parametrize("method", ["itq", "csq"])
+def test_a_published_hasher_contains_its_network(method, compose, photographs, tmp_path):
+    """The head of a deep method follows its network."""
     from deephash.code_files.run_descriptors import join_network
 
-    train(compose("method=itq"), tmp_path / "run")
+    train(compose(f"method={method}", *(["train.epochs=2"] if method == "csq" else [])), tmp_path / "run")
     (block,) = open_source(photographs / "images", tmp_path / "run").blocks(0, 24)
     expected = load(tmp_path / "run").encode(block.features)
     join_network(tmp_path / "run").save_pretrained(tmp_path / "published", license="mit")
@@ -85,6 +87,10 @@ def test_a_published_hasher_contains_its_network(compose, photographs, tmp_path)
     finally:
         moved.rename(photographs / "weights.pt")
     assert published.input_dim == 3 * 36 * 36
+    assert (published.encoder.head is None) == (method == "itq")
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "It maps images of 36 × 36 pixels to binary codes of 8 bits" in card
+    assert ("| head | FeatureHead |" in card) == (method == "csq")
     assert float((codes != expected).float().mean()) < 0.05  # rounding
 
 
