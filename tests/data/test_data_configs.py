@@ -21,14 +21,15 @@ USERS_OWN = {
     "arrays": ("features", "mine.npy"),
     "paired_arrays": ("features", ["image.npy", "text.npy"]),
     **dict.fromkeys(
-        ("image_folder", "image_folder_pixels", "nuswide", "mirflickr25k", "coco_captions"), ("path", "mine")
+        ("image_folder", "image_folder_pixels", "nuswide", "mirflickr25k", "coco_captions", "captioned_images"),
+        ("path", "mine"),
     ),
     **dict.fromkeys(
         ("image_lists", "image_lists_gist", "imagenet100", "nuswide_21", "nuswide_21_m", "coco"), ("root", "mine")
     ),
 }
 LISTS = {name for name, (setting, _) in USERS_OWN.items() if setting == "root"}
-PAIRED = {"coco_captions", "mirflickr25k", "nuswide", "paired_arrays", "wiki"}
+PAIRED = {"captioned_images", "coco_captions", "mirflickr25k", "nuswide", "paired_arrays", "wiki"}
 
 
 def data_node(config):
@@ -51,7 +52,7 @@ def test_a_config_makes_its_module(path, read_config, monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPHASH_CACHE", str(tmp_path))
     config = data_node(read_config(path))
     assert first_line(path).startswith(f"# data={path.stem}")
-    if path.stem == "coco_captions":
+    if path.stem in ("captioned_images", "coco_captions"):
         pytest.importorskip("sentence_transformers", reason="needs pip install 'deephash[text]'")
     if path.stem in USERS_OWN:
         setting, value = USERS_OWN[path.stem]
