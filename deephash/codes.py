@@ -134,7 +134,7 @@ def as_codes(codes: Any, name: str = "codes") -> Tensor:
         given = given.astype(np.uint8)
     if not isinstance(given, Tensor) and given.dtype != np.uint8:
         raise InvalidInputError(f"{name} have dtype {given.dtype}; packed codes are uint8 (numpy.packbits).")
-    return as_tensor(given)
+    return given if isinstance(given, Tensor) else as_tensor(given)
 
 
 def check_codes(codes: Tensor, bits: int, name: str = "codes") -> None:

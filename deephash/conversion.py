@@ -35,10 +35,12 @@ def to_plain_number(value: Any) -> Any:
 
     Other values are returned unchanged.
     """
+    if value is None or type(value) in (int, str, float, bool):
+        return value
+    if isinstance(value, Tensor):
+        return value.item() if not value.ndim and value.dtype in WHOLE and not value.is_meta else value
     if isinstance(value, np.longdouble):
         return float(value)
-    if isinstance(value, Tensor) and not value.ndim and value.dtype in WHOLE and not value.is_meta:
-        return value.item()
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
     try:

@@ -20,7 +20,7 @@ from deephash.indexes.neighbour_lists import NOT_FOUND, WithinRadius
 from deephash.indexes.row_filter import Where, select_rows
 from deephash.io.files import reading
 from deephash.ranking.distance import Distance
-from deephash.ranking.inputs import check_ranked
+from deephash.ranking.inputs import check_packed
 from deephash.validation import InvalidInputError, check_count, check_whole
 
 if TYPE_CHECKING:
@@ -163,18 +163,20 @@ class Index(MutableItems, ABC):
             InvalidInputError: codes of the wrong length, k greater than the size of the database, or an invalid filter.
         """
         queries = as_codes(queries, "query codes")
-        check_ranked(queries, queries[:0], self.distance)
+        check_packed(queries, self.bits, "query codes")
         check_count(k, "k")
         if k > self.size:
             raise InvalidInputError(f"k={k} exceeds the {self.size} items of the database; lower k.")
         allowed = self._allow(where)
-        if len(queries) == 0:
+        if queries.shape[0] == 0:
             empty = torch.empty(0, k, dtype=torch.int64)
             return empty, empty.clone()
-        queries = queries.cpu().contiguous()
+        queries = (queries if queries.is_cpu else queries.cpu()).contiguous()
         with self._engine_errors():
             if allowed is None:
                 distances, rows = self._search(queries, k)
+                if self.engine_file is None and self.items.has_rows_as_ids:
+                    return distances, rows
             elif where is None:
                 distances, rows = self._search_among(queries, k, allowed, self.size, is_filter=False)
             else:
@@ -203,7 +205,7 @@ class Index(MutableItems, ABC):
                 radius search.
         """
         queries = as_codes(queries, "query codes")
-        check_ranked(queries, queries[:0], self.distance)
+        check_packed(queries, self.bits, "query codes")
         check_whole(radius, 0, "radius", self.bits)
         allowed = self._allow(where)
         with self._engine_errors():
@@ -229,7 +231,9 @@ class Index(MutableItems, ABC):
 
     def _check_ids(self, ids: Tensor) -> None:
         """Raise an error if rows are outside the database, which a damaged engine file can cause."""
-        if ids.numel() and not (int(ids.min()) >= NOT_FOUND and int(ids.max()) < self.items.rows):
+        if self.engine_file is None or not ids.numel():
+            return
+        if int(ids.min()) < NOT_FOUND or int(ids.max()) >= self.items.rows:
             raise InvalidInputError(
                 f"the index of kind={self.kind} names item {int(ids.max())} of {self.items.rows}; its own file is "
                 "damaged: build it again, or load it with engine='rebuild'."

@@ -11,7 +11,7 @@ from deephash.indexes.allowed_search import search_allowed
 from deephash.indexes.base import Index
 from deephash.indexes.neighbour_lists import WithinRadius
 from deephash.ranking.auto_engine import AutoEngine
-from deephash.ranking.base import RankingEngine
+from deephash.ranking.base import MAX_FEW, FewSearch, RankingEngine
 from deephash.ranking.relevance import SharedLabel
 
 # Queries of a radius search that one search for nearest codes answers.
@@ -39,12 +39,18 @@ class Flat(Index):
     def __init__(self, codes: Tensor, bits: int, engine: RankingEngine | None = None) -> None:
         super().__init__(codes, bits)
         self.engine = AutoEngine() if engine is None else engine
+        self.few: FewSearch | None = None
 
     def _extend(self, first: int) -> None:
         """A scan needs nothing besides the codes."""
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        return self.engine.search(queries, self.codes, self.distance, k)
+        if queries.shape[0] <= MAX_FEW:
+            self.few = self.few or self.engine.few_search()
+            if self.few is not None:
+                return self.few(queries.numpy(), self.items.codes, self.bits, k)
+        # The codes were checked when they were added, and the queries by `search`.
+        return self.engine._search(queries, self.codes, self.distance, k)
 
     def _search_among(
         self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_filter: bool

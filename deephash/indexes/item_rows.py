@@ -76,6 +76,11 @@ class Items:
         return codes
 
     @property
+    def has_rows_as_ids(self) -> bool:
+        """Whether the id of each item is its row."""
+        return self._ids is None
+
+    @property
     def ids(self) -> NDArray[np.int64]:
         """Ids of all rows, ascending, including removed ones."""
         return np.arange(self.rows) if self._ids is None else self._ids.values

@@ -3,15 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import final
 
 import torch
 from torch import Tensor
 
-from deephash.ranking.base import RankingEngine
+from deephash.ranking.base import FewSearch, RankingEngine
 from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.distance import Distance
+from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.linear_form import form_width
 from deephash.ranking.relevance import Relevance, SharedLabels
 from deephash.ranking.torch_engine import TorchEngine
@@ -27,6 +28,7 @@ process that ranks little does not wait for kernels, and one that ranks much los
 SMALL_BLOCK = 2**26
 
 
+@cache
 def select_engine(device: torch.device) -> RankingEngine:
     """Return the Triton engine for a CUDA device, numba for the CPU, and plain torch otherwise or if Triton is old."""
     # numba and Triton take a second each to import, so only the chosen engine is imported.
@@ -76,6 +78,10 @@ class SmallRankings:
         self._spent[kind] += seconds
         return self._spent[kind] <= self.seconds
 
+    def is_spent(self, kind: tuple[str, str]) -> bool:
+        """Return whether no further ranking of a kind is accepted."""
+        return self._spent[kind] > self.seconds
+
     @contextmanager
     def single_thread(self) -> Iterator[None]:
         """Limit torch to one thread within the block; threads that rank at the same time take turns.
@@ -117,6 +123,12 @@ class AutoEngine(RankingEngine):
                 return TorchEngine(SMALL_BLOCK)._search(query_codes, database_codes, distance, k)
         return select_engine(query_codes.device)._search(query_codes, database_codes, distance, k)
 
+    def few_search(self) -> FewSearch | None:
+        """Return that of the kernels, once they are loaded."""
+        if not small_rankings.is_spent(("search", Hamming.__name__)):
+            return None
+        return select_engine(torch.device("cpu")).few_search()
+
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
@@ -137,6 +149,9 @@ class AutoEngine(RankingEngine):
     ) -> bool:
         if query_codes.device.type != "cpu":
             return False
+        kind = (task, type(distance).__name__)
+        if small_rankings.is_spent(kind):
+            return False
         width = form_width(distance) + classes
         seconds = estimate_seconds(len(query_codes), len(database_codes), width, sorts)
-        return small_rankings.accept((task, type(distance).__name__), seconds)
+        return small_rankings.accept(kind, seconds)

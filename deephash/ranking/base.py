@@ -1,8 +1,11 @@
 """Base class of ranking engines: exact distance counts, nearest neighbours and ranks of relevant items."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.conversion import PlainArguments, convert_numpy_numbers
@@ -10,6 +13,11 @@ from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
 from deephash.ranking.inputs import check_neighbours_wanted, check_relevance, convert_codes
 from deephash.ranking.relevance import Relevance
+
+MAX_FEW = 6
+"""Maximal number of queries of `RankingEngine.few_search`."""
+FewSearch = Callable[[NDArray[np.uint8], NDArray[np.uint8], int, int], tuple[Tensor, Tensor]]
+"""Function of queries (q, B), database (N, B), code length b and k that returns distances and ids, int64 (q, k)."""
 
 
 class RankingEngine(PlainArguments, ABC):
@@ -91,6 +99,10 @@ class RankingEngine(PlainArguments, ABC):
             offsets = torch.zeros(len(query_codes) + 1, dtype=torch.int64, device=query_codes.device)
             return offsets, offsets[:0].clone()
         return self._relevant_ranks(query_codes, database_codes, distance, relevance)
+
+    def few_search(self) -> FewSearch | None:
+        """Return a search for up to MAX_FEW queries with Hamming distance, with less overhead, if there is one now."""
+        return None
 
     @abstractmethod
     def _rank(

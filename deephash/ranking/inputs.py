@@ -30,10 +30,7 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
             different devices; the weights are of another number of queries; or the largest distance exceeds 2^24.
     """
     for codes, name in ((query_codes, "query codes"), (database_codes, "database codes")):
-        if not isinstance(codes, Tensor):
-            raise InvalidInputError(f"{name} are a {type(codes).__name__}; pass packed codes as a torch.Tensor.")
-        check_codes(codes, distance.code_bits, name)
-        check_padding(codes, distance.code_bits, name)
+        check_packed(codes, distance.code_bits, name)
     check_device(database_codes, query_codes, "database codes")
     if isinstance(distance, Asymmetric):
         if len(distance.weights) != len(query_codes):
@@ -47,6 +44,18 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
             f"the largest distance is {distance.maximum}; rankings count up to {MAX_DISTANCE}: "
             "use fewer dimensions, or fewer levels in Asymmetric.from_margins."
         )
+
+
+def check_packed(codes: Tensor, bits: int, name: str) -> None:
+    """Raise an error unless codes are packed codes of `bits` bits, with padding bits of 0.
+
+    Raises:
+        InvalidInputError: the codes are not a tensor, or have the wrong dtype, width or padding.
+    """
+    if not isinstance(codes, Tensor):
+        raise InvalidInputError(f"{name} are a {type(codes).__name__}; pass packed codes as a torch.Tensor.")
+    check_codes(codes, bits, name)
+    check_padding(codes, bits, name)
 
 
 def check_padding(codes: Tensor, bits: int, name: str) -> None:

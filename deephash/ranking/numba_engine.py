@@ -12,11 +12,12 @@ from torch import Tensor
 from deephash.functional.compiled import Kernel
 from deephash.ranking import numba_kernels as kernels
 from deephash.ranking import numba_layout as layouts
-from deephash.ranking.base import RankingEngine
+from deephash.ranking.base import FewSearch, RankingEngine
 from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.distance import Asymmetric, Distance
+from deephash.ranking.distance import Asymmetric, Distance, Hamming
 from deephash.ranking.nearest_merge import merge_nearest
 from deephash.ranking.numba_relevance import list_relevant, pack_masks, segment_by_class, transpose_masks
+from deephash.ranking.numba_rows import pack_rows
 from deephash.ranking.numba_search import search_nearest
 from deephash.ranking.relevance import Relevance, SharedLabel, SharedLabels, select_queries
 from deephash.validation import InvalidInputError, is_whole
@@ -25,6 +26,7 @@ from deephash.validation import InvalidInputError, is_whole
 SHARE = 2 * kernels.BLOCK
 # Items of a part of the database that is laid out and searched at a time, so that the memory is bounded.
 PART = 1 << 22
+SCRATCHES = [np.empty(0, kind) for kind in (np.uint8, np.uint16, np.uint32)]
 NO_WEIGHTS = np.empty((0, 0), np.int32)
 
 
@@ -43,6 +45,32 @@ def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, thr
     with ThreadPoolExecutor(workers) as pool:
         for done in [pool.submit(kernel, *arguments, begin, min(begin + share, queries)) for begin in begins]:
             done.result()
+
+
+def search_few(queries: NDArray[np.uint8], database: NDArray[np.uint8], bits: int, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k nearest codes of a few queries in this thread; a search may take less time than to start another.
+
+    Calls of torch are avoided, since each takes as long as the comparison of thousands of codes.
+
+    Args:
+        queries: packed codes uint8 (q, B), q from 1 to FEW.
+        database: packed codes uint8 (N, B).
+        bits: code length b.
+        k: number of neighbours, 1 to N.
+    """
+    items, size = database.shape[0], queries.shape[0]
+    if items > PART:
+        found = [
+            search_few(queries, database[first : first + PART], bits, min(k, PART, items - first))
+            for first in range(0, items, PART)
+        ]
+        ids = [part[1] + PART * number for number, part in enumerate(found)]
+        return merge_nearest([part[0] for part in found], ids, k)
+    distances, rows = np.empty((size, k), np.int64), np.empty((size, k), np.int64)
+    scratch = SCRATCHES[0 if bits < 1 << 8 else 1 if bits < 1 << 16 else 2]
+    database = np.ascontiguousarray(database)
+    search_nearest(pack_rows(queries), database, items, 1, scratch, bits + 1, distances, rows, 0, size)
+    return torch.from_numpy(distances), torch.from_numpy(rows)
 
 
 @final
@@ -89,6 +117,8 @@ class NumbaEngine(RankingEngine):
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         self._check_cpu(query_codes)
+        if query_codes.shape[0] <= layouts.FEW and isinstance(distance, Hamming) and self.few_search() is not None:
+            return search_few(query_codes.numpy(), database_codes.numpy(), distance.bits, k)
         found: list[tuple[Tensor, Tensor]] = []
         for first in range(0, len(database_codes), PART):
             part = database_codes[first : first + PART]
@@ -102,6 +132,10 @@ class NumbaEngine(RankingEngine):
         if len(found) == 1:
             return found[0]
         return merge_nearest([distances for distances, _ in found], [ids for _, ids in found], k)
+
+    def few_search(self) -> FewSearch | None:
+        """Return `search_few` if the processor has its instructions."""
+        return search_few if layouts.FEW_FORM == "rows" else None
 
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance

@@ -17,6 +17,15 @@ from numba import types
 from numba.extending import overload
 
 from deephash.functional.compiled import compiled
+from deephash.ranking.numba_rows import (
+    ITEMS,
+    VECTOR,
+    write_long_codes,
+    write_words_1,
+    write_words_2,
+    write_words_4,
+    write_words_8,
+)
 from deephash.ranking.numba_tallies import any_common, keep_marked, tally, tally_64, tally_128
 from deephash.ranking.numba_vectors import (
     GROUP,
@@ -58,7 +67,7 @@ def _measure(queries, first, used, database, start, size, group, distances):
     if database.ndim == 3:
         return _measure_bytes
     if queries.dtype == types.uint64:
-        return _measure_words
+        return _measure_words if database.dtype == types.uint64 else _measure_rows
     return _measure_levels if queries.dtype == types.uint8 else _measure_tables
 
 
@@ -105,6 +114,38 @@ def _measure_words(queries, first, used, database, start, size, group, distances
                 for w in range(width):
                     distance += popcount(queries[first + a, w] ^ part[j, w])
                 row[j] = distance
+
+
+def _measure_rows(queries, first, used, database, start, size, group, distances):
+    width, vectors = database.shape[1], queries.shape[1] // 8
+    row_length = distances.strides[0] // distances.itemsize
+    # Vectors of long codes may reach into the next codes, but not beyond the database.
+    done = size // ITEMS * ITEMS
+    if width != 8 and width != 16 and width != 32 and width != 64:
+        last = database.shape[0] - (VECTOR * vectors + width - 1) // width
+        done = min(size, max(last + 1 - start, 0)) // ITEMS * ITEMS
+    mask = pointer_to(queries, (queries.shape[0] - 1) * queries.shape[1])
+    for a in range(used):
+        query = pointer_to(queries, (first + a) * queries.shape[1])
+        for j in range(0, done, ITEMS):
+            items = pointer_to(database, (start + j) * width)
+            out = pointer_to(distances, a * row_length + j)
+            if width == 8:
+                write_words_1(query, items, out)
+            elif width == 16:
+                write_words_2(query, items, out)
+            elif width == 32:
+                write_words_4(query, items, out)
+            elif width == 64:
+                write_words_8(query, items, out)
+            else:
+                write_long_codes(query, mask, items, width, vectors, out)
+        for j in range(done, size):
+            distance = np.uint64(0)
+            for byte in range(width):
+                asked = queries[first + a, byte >> 3] >> np.uint64(8 * (byte & 7)) & np.uint64(255)
+                distance += popcount(asked ^ np.uint64(database[start + j, byte]))
+            distances[a, j] = distance
 
 
 def _measure_levels(queries, first, used, database, start, size, group, distances):

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deephash.functional.compiled import compiled
+from deephash.ranking.base import MAX_FEW
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, LevelDistance, distance_bytes
 from deephash.ranking.numba_kernels import BLOCK
+from deephash.ranking.numba_rows import pack_rows
 from deephash.ranking.numba_vectors import LANES, SHUFFLES, target_features
 
 # Up to this many queries, codes are compared as they are: to lay the database out in tiles takes longer.
-FEW, FEW_ASYMMETRIC = 6, 2
+FEW, FEW_ASYMMETRIC = MAX_FEW, 2
 # Items that are copied into tiles at a time, a multiple of 64, so that they stay in the cache.
 COPIED = 1 << 14
 # Memory of the cost tables of a block of queries.
@@ -38,7 +40,12 @@ def choose_form(features: frozenset[str]) -> str:
     return "costs" if "avx2" in features else "words"
 
 
-FORM = choose_form(target_features())
+def choose_few_form(features: frozenset[str]) -> str:
+    """Return the layout of Hamming codes that is fastest for few queries: "rows" with AVX-512 VPOPCNTDQ, or "words"."""
+    return "rows" if {"avx512f", "avx512vpopcntdq"} <= features else "words"
+
+
+FORM, FEW_FORM = choose_form(target_features()), choose_few_form(target_features())
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Layout:
     The layout is one of these, which the dtypes and dimensions of the arrays tell apart:
 
     - words: queries and database uint64 (n, width), compared by popcount;
+    - rows: queries uint64 of `pack_rows`, compared with a database uint8 (N, width) in vectors;
     - levels: uint8 (n, width), compared by absolute difference;
     - tables: queries int32 (q, 256 width), the cost of each value of each byte of a database uint8 (N, width);
     - popcounts: queries uint32 (q, width), each byte of a code four times, and a database in tiles;
@@ -122,6 +130,8 @@ def build_layout(
         words = np.zeros((pad(len(query_codes), BLOCK), width), np.uint32)
         words[: len(query_codes)] = query_codes * np.uint32(0x01010101)
         return Layout(words, lay_tiles(database_codes, order), items, maximum, width if maximum < 256 else 31)
+    if isinstance(distance, Hamming) and few and FEW_FORM == "rows":
+        return Layout(pack_rows(query_codes), reorder(database_codes, order), items, maximum)
     if isinstance(distance, Hamming) and (FORM != "costs" or few):
         return Layout(pack_words(query_codes), reorder(pack_words(database_codes), order), items, maximum)
     widths = np.array(distance_widths(distance), np.int64)

@@ -41,14 +41,14 @@ def search_nearest(queries, database, items, group, scratch, bins, distances, id
     order, are written to their places. `bins` is the number of possible distances, D + 1; `distances` and `ids`, int64
     (q, k), are filled.
     """
-    k = distances.shape[1]
+    k, rows = distances.shape[1], min(BLOCK, end - begin)
     near, narrow = np.empty((BLOCK + 1, CHUNK), scratch.dtype), np.empty(CHUNK + LANES, np.uint8)
     # Two counts in turn, so that equal distances one after another do not wait for each other's count.
-    counts, others = np.empty((BLOCK, bins + 7), np.int64), np.empty((BLOCK, bins + 7), np.int64)
+    counts, others = np.empty((rows, bins + 7), np.int64), np.empty((rows, bins + 7), np.int64)
     limits, within, lengths = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     masks, places = np.empty((BLOCK, CHUNK // LANES), np.uint64), np.empty(CHUNK + LANES, np.uint16)
     # Distance and id of each taken item. Few elements are used, and unused memory is not committed.
-    taken = np.empty((BLOCK, items + 1), np.int64)
+    taken = np.empty((rows, items + 1), np.int64)
     placed = np.empty(k + 1, np.int64)
     for first in range(begin, end, BLOCK):
         used = min(BLOCK, end - first)

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_ranking import Case, assert_equals_naive, cases, make_case, naive_distances, naive_rank, naive_search
 
+import deephash
 from deephash.functional.compiled import compiled
 from deephash.ranking import numba_engine, numba_layout
-from deephash.ranking.distance import Asymmetric, VariableManhattan
+from deephash.ranking.distance import Asymmetric, Hamming, VariableManhattan
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.numba_kernels import count
 from deephash.ranking.numba_vectors import SHUFFLES
@@ -26,6 +27,7 @@ LENGTHS = st.one_of(st.integers(1, 64), st.integers(65, 243), st.integers(244, 2
 # Popcounts of bytes and of words run on any processor; LLVM translates them into other instructions.
 FORMS = ["words", "popcounts", *(["costs"] if SHUFFLES else [])]
 NEEDS_AVX2 = pytest.mark.skipif(not SHUFFLES, reason="the processor lacks AVX2")
+FEW_FORMS = ["words", "rows"]
 # Number of queries from which codes are laid out in tiles.
 MANY = numba_layout.FEW + 1
 
@@ -99,6 +101,43 @@ def test_many_items_are_counted(monkeypatch, form, bits, spread, relevance):
     for i, row in enumerate(naive_distances(Case(case.query_bits, case.database_bits, case.distance, None, None))):
         np.testing.assert_array_equal(counts.total[i], np.bincount(row, minlength=bits + 1))
         np.testing.assert_array_equal(counts.relevant[i], np.bincount(row[case.relevant[i]], minlength=bits + 1))
+
+
+@pytest.mark.parametrize("form", FEW_FORMS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(cases(LENGTHS))
+def test_few_queries_equal_naive(form, case):
+    few = Case(case.query_bits[:6], case.database_bits, case.distance, None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba_layout, "FEW_FORM", form)
+        if isinstance(case.distance, Hamming) and len(few.query_bits) and len(few.database_bits):
+            found = NumbaEngine().search(few.query_codes, few.database_codes, few.distance, len(few.database_bits))
+            for ours, expected in zip(found, naive_search(few, len(few.database_bits)), strict=True):
+                np.testing.assert_array_equal(ours, expected)
+        if len(case.query_bits) <= 6:
+            assert_equals_naive(NumbaEngine(), case)
+
+
+@pytest.mark.parametrize("form", FEW_FORMS)
+@pytest.mark.parametrize("bits", [8, 24, 64, 96, 128, 200, 256, 257, 384, 512, 520, 768, 1024, 1500])
+def test_few_queries_and_codes_of_any_width(monkeypatch, form, bits):
+    """Codes that share a vector, fill one or several, and the last ones, behind which no memory may be read."""
+    monkeypatch.setattr(numba_layout, "FEW_FORM", form)
+    for queries, items in ((1, 1), (1, 7), (2, 8), (6, 65), (3, 1031), (1, 2 * 1024 + 70)):
+        assert_equals_naive(NumbaEngine(), make_case(3, queries, items, "hamming", "label", bits))
+
+
+@pytest.mark.parametrize("form", FEW_FORMS)
+@pytest.mark.parametrize("k", [1, 40, 1100])
+def test_few_queries_of_an_index_and_in_parts(monkeypatch, form, k):
+    monkeypatch.setattr(numba_layout, "FEW_FORM", form)
+    monkeypatch.setattr(numba_engine, "PART", 500)
+    case = make_case(8, 5, 1203, "hamming", "label", 64, spread=0.1)
+    index = deephash.index(case.database_codes, "flat", engine=NumbaEngine())
+    for queries in (case.query_codes, torch.cat([case.query_codes] * 2, 1)[:, :8]):  # The second has strides.
+        for ours, expected in zip(index.search(queries, k), naive_search(case, k), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+    assert (index.few is not None) == (form == "rows")
 
 
 @compiled
@@ -182,6 +221,11 @@ def test_databases_are_searched_in_parts(monkeypatch):
 )
 def test_form_follows_the_processor(features, form):
     assert numba_layout.choose_form(frozenset(features)) == form
+
+
+def test_form_of_few_queries_follows_the_processor():
+    assert numba_layout.choose_few_form(frozenset({"avx2", "avx512f", "avx512vpopcntdq"})) == "rows"
+    assert numba_layout.choose_few_form(frozenset({"avx2", "avx512f"})) == "words"
 
 
 @pytest.mark.ci
