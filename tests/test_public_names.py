@@ -112,6 +112,7 @@ ENCODERS = [
     "MLP",
     "RandomFourier",
     "ResidualMLP",
+    "SignedRoots",
     "SymmetricGIST",
     "TorchvisionBackbone",
 ]
