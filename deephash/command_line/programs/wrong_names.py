@@ -108,6 +108,11 @@ def explain_choice(override: Override, program: str) -> str | None:
     """
     group, given, value = override.key_or_group, str(override.input_line), override.value()
     options = list_options(group)
+    if group == "index":
+        return (
+            f"{given}: a run ranks all items exactly and builds no index; build one of a run's database by: "
+            "deephash index RUN OUT --kind KIND, or --recall 0.95."
+        )
     if not options or isinstance(value, dict) or override.is_delete():
         return None
     if isinstance(value, Glob):
