@@ -4,8 +4,9 @@ Each command is a new process, and all commands run in turn, so that other load 
 The script prints the medians of processor and of wall seconds, and the median ratio to the base of the command:
 `import torch` for commands that only read files, `import lightning` for a whole run with its figures and with W&B
 offline. The first ranking of a process is measured beside its second, with compiled kernels on the disk and without
-them, the latter in an empty NUMBA_CACHE_DIR. The first pass fills the caches and is not counted. About 3 minutes on
-2 idle cores.
+them, the latter in an empty NUMBA_CACHE_DIR. The first pass fills the caches; it is counted only if there is no other.
+No pass starts that would end after --seconds, so that the script ends on a busy machine, too. About 3 minutes on 2 idle
+cores.
 """
 
 import argparse
@@ -96,21 +97,34 @@ def execute(arguments, folder, **variables):
     return processor, end - start, done.stdout
 
 
-def measure_commands(commands, folder, repetitions):
+def list_passes(repetitions, end):
+    """Yield the numbers of passes; the last one is predicted to end before a time of `time.perf_counter`."""
+    for number in range(repetitions + 1):
+        began = time.perf_counter()
+        yield number
+        if 2 * time.perf_counter() - began > end:
+            return
+
+
+def drop_first(passes):
+    """Leave out the first pass, which fills the caches, if there is another one."""
+    return passes[1:] if len(passes) > 1 else passes
+
+
+def measure_commands(commands, folder, repetitions, end):
     """Return processor and wall seconds of each command, one pair a repetition."""
     seconds = {name: [] for name in commands}
-    for repetition in range(repetitions + 1):
+    for _ in list_passes(repetitions, end):
         for name, (arguments, _) in commands.items():
             processor, wall, _ = execute(arguments, folder)
-            if repetition:
-                seconds[name].append((processor, wall))
-    return seconds
+            seconds[name].append((processor, wall))
+    return {name: drop_first(passes) for name, passes in seconds.items()}
 
 
-def measure_rankings(folder, repetitions):
+def measure_rankings(folder, repetitions, end):
     """Return processor and wall seconds of the first and the second ranking of a process, by state of the disk."""
     seconds = {}
-    for repetition in range(repetitions + 1):
+    for _ in list_passes(repetitions, end):
         for state, items in itertools.product(("cached", "not cached"), (4000, 59000)):
             cache = folder / f"kernels {state}"
             if state == "not cached":
@@ -118,9 +132,8 @@ def measure_rankings(folder, repetitions):
             cache.mkdir(exist_ok=True)
             printed = execute(["-c", RANKING, items], folder, NUMBA_CACHE_DIR=str(cache))[2]
             for name, *pair in json.loads(printed):
-                if repetition:
-                    seconds.setdefault(f"{name}, 1,000 × {items:,}, {state}", []).append(tuple(pair))
-    return seconds
+                seconds.setdefault(f"{name}, 1,000 × {items:,}, {state}", []).append(tuple(pair))
+    return {name: drop_first(passes) for name, passes in seconds.items()}
 
 
 def summarise(name, seconds, base=None):
@@ -137,17 +150,23 @@ def summarise(name, seconds, base=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=400, help="time after which no pass starts")
     parser.add_argument("--json", type=result_path, help="result file to write")
     arguments = parser.parse_args()
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         commands = build_commands(folder)
-        seconds = measure_commands(commands, folder, arguments.repetitions)
-        rankings = measure_rankings(folder, arguments.repetitions)
+        # Rankings get a third of the time.
+        seconds = measure_commands(commands, folder, arguments.repetitions, began + arguments.seconds * 2 / 3)
+        rankings = measure_rankings(folder, arguments.repetitions, began + arguments.seconds)
     rows = [summarise(task, seconds[task], seconds[base] if base else None) for task, (_, base) in commands.items()]
     rows += [summarise(task, pairs) for task, pairs in rankings.items()]
+    passes = len(seconds["import torch"])
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    table = Table("task", "processor s", "wall s", "processor ratio", "wall ratio", title=f"load {load}")
+    table = Table(
+        "task", "processor s", "wall s", "processor ratio", "wall ratio", title=f"load {load}, {passes} passes"
+    )
     for row in rows:
         ratios = [row["processor_ratio"], row["wall_ratio"]]
         cells = [f"{row['processor']:.2f}", f"{row['wall']:.2f}", *("" if x is None else f"{x:.2f}" for x in ratios)]

@@ -110,7 +110,9 @@ class ServedRelease(ABC):
         Raises:
             InvalidInputError: an invalid filter, or a release in shards.
         """
-        raise InvalidInputError("an index in shards has no filters; leave where out.")
+        raise InvalidInputError(
+            "the service of an index in shards has no filters; leave where out, or use deephash search --where."
+        )
 
     async def change(self, operation: str, asked: Any) -> dict[str, Any]:
         """Carry out a change, one of OPERATIONS, and return the reply.

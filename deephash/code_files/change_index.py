@@ -12,19 +12,18 @@ from deephash.code_files.item_columns import read_item_columns
 from deephash.code_files.name_file import parse_names, read_names
 from deephash.indexes.base import Index
 from deephash.indexes.open_index import open_index
+from deephash.indexes.sharded_changes import ShardedIndex, open_sharded
 from deephash.indexes.sharded_index import is_sharded
 from deephash.validation import InvalidInputError
 
 
-def open_whole(folder: Path) -> Index:
-    """Open a saved index for changes.
+def open_any(folder: Path) -> Index | ShardedIndex:
+    """Open a saved index, whole or in shards, for changes.
 
     Raises:
-        InvalidInputError: an index in shards, or an error of `open_index`.
+        InvalidInputError: an error of `open_index` or of `open_sharded`.
     """
-    if is_sharded(folder):
-        raise InvalidInputError(f"{folder} is an index in shards, which takes no changes; build it again.")
-    return open_index(folder)
+    return open_sharded(folder) if is_sharded(folder) else open_index(folder)
 
 
 def put_codes(
@@ -47,7 +46,7 @@ def put_codes(
         InvalidInputError: codes of another hasher, names that do not fit, or an error of `open_index`.
     """
     read = read_codes(source)
-    with open_whole(folder) as index:
+    with open_any(folder) as index:
         if index.hasher != read.hasher:
             raise InvalidInputError(
                 f"{source} holds codes of the hasher {read.hasher}, and {folder} those of {index.hasher}; encode with "
@@ -88,7 +87,7 @@ def remove_items(folder: Path, names: Sequence[str], file: Path | None = None) -
     """
     if not names and file is None:
         raise InvalidInputError("no names are given; give the names of the items to remove, or --names FILE.")
-    with open_whole(folder) as index:
+    with open_any(folder) as index:
         given = parse_names(list(names), index) if names else np.empty(0, np.int64)
         if file is not None:
             more = read_names(file, index)
@@ -103,6 +102,6 @@ def compact_index(folder: Path) -> int:
     Raises:
         InvalidInputError: an index without items, or an error of `open_index`.
     """
-    with open_whole(folder) as index:
+    with open_any(folder) as index:
         index.compact()
         return len(index)

@@ -1,19 +1,26 @@
 """Names of items from the command line: a file of names, or words."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deephash.data.array_file import read_array
-from deephash.indexes.base import Index
 from deephash.io.files import reading
 from deephash.io.item_names import MAX_WHOLE, as_names
 from deephash.validation import InvalidInputError
 
 
-def read_names(path: Path, index: Index) -> NDArray[Any]:
+class Named(Protocol):
+    """An index with names of its items."""
+
+    @property
+    def names(self) -> NDArray[Any] | None:
+        """Names of the items; None if they are called by their ids."""
+
+
+def read_names(path: Path, index: Named) -> NDArray[Any]:
     """Read names of an index's type from an `.npy` file, or from a text file with a name in each line.
 
     Raises:
@@ -26,7 +33,7 @@ def read_names(path: Path, index: Index) -> NDArray[Any]:
     return parse_names([line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)], index)
 
 
-def parse_names(words: list[str], index: Index) -> NDArray[Any]:
+def parse_names(words: list[str], index: Named) -> NDArray[Any]:
     """Convert words to the type of an index's names.
 
     Raises:

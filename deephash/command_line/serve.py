@@ -52,7 +52,8 @@ def serve(
 
         if changes or token is not None:
             raise InvalidInputError(
-                f"{index} is in shards, which take no changes and no token; leave out --changes and {TOKEN}."
+                f"{index} is in shards, whose service takes no changes and no token; leave out --changes and {TOKEN}, "
+                "change it by deephash index add, update and remove, and publish the changes by deephash index compact."
             )
         serve_shards(index, host, port, ready, replicas, fronts, address, name or ())
         return

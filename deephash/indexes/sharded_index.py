@@ -1,7 +1,8 @@
 """An index in shards: a folder of saved indexes that are one database, replaced together.
 
 `shards.json` names a release, the subfolder of its shards. A new release is written beside the current one, and
-`shards.json` is replaced in one step. The previous release stays for processes that still read it.
+`shards.json` is replaced in one step. The previous release stays for processes that still read it. Later changes are in
+one log beside the shards of a release (`sharded_changes`), so that a change of several shards is whole.
 """
 
 import re
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor
 
 from deephash.indexes.base import Index
-from deephash.indexes.change_log import replay_log
+from deephash.indexes.change_log import LogEnd, replay_log
 from deephash.indexes.index_folder import LOG_FILE, load_index, read_description
 from deephash.indexes.row_filter import Where
+from deephash.indexes.sharded_items import ShardedItems, replay_records
 from deephash.io.files import read_json, reading
 from deephash.io.ownership import LOCK_FILE
 from deephash.ranking.nearest_merge import nearest_places
@@ -38,11 +40,13 @@ class IndexShard:
         folder: folder of the saved index.
         start: row of the first item in the whole database.
         size: number of items.
+        has_own_ids: whether the saved index has the ids of the whole database; otherwise they begin at `start`.
     """
 
     folder: str
     start: int
     size: int
+    has_own_ids: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ def read_current_release(folder: Path) -> IndexRelease:
         InvalidInputError: no index in the folder, or a damaged one.
     """
     if is_sharded(folder):
-        return read_release(folder)
+        release = read_release(folder)
+        log = folder / release.name / LOG_FILE
+        return replace(release, name=f"{release.name}+{log.stat().st_size}") if log.exists() else release
     stored = read_description(folder)
     shard = IndexShard(str(folder.resolve()), 0, stored["size"])
     name = stored["generation"]
@@ -105,7 +111,7 @@ def read_release(folder: Path) -> IndexRelease:
             raise ValueError(f"format {stored['format']!r}")
         shards = [IndexShard(**shard) for shard in stored["shards"]]
         check_shards(shards)
-        placed = (IndexShard(str(folder.resolve() / shard.folder), shard.start, shard.size) for shard in shards)
+        placed = (replace(shard, folder=str(folder.resolve() / shard.folder)) for shard in shards)
         return IndexRelease(stored["release"], int(stored["bits"]), str(stored["hasher"]), tuple(placed))
 
 
@@ -115,6 +121,8 @@ def check_shards(shards: Sequence[IndexShard]) -> None:
     for shard in shards:
         if type(shard.start) is not int or type(shard.size) is not int or shard.start != first or shard.size < 1:
             raise ValueError(f"a shard has the rows {shard.start!r} and the size {shard.size!r}; expected row {first}")
+        if type(shard.has_own_ids) is not bool:
+            raise ValueError(f"a shard has has_own_ids={shard.has_own_ids!r}")
         folder = Path(shard.folder)
         if folder.is_absolute() or ".." in folder.parts:
             raise ValueError(f"{shard.folder} leads out of its folder")
@@ -127,7 +135,7 @@ class ShardAnswer:
 
     Args:
         distances: int64 (q, k_s).
-        rows: rows of the whole database, int64 (q, k_s); -1 for neighbours that were not found.
+        rows: ids in the whole database, int64 (q, k_s); -1 for neighbours that were not found.
         names: names of these items, whole numbers or strings (q, k_s).
     """
 
@@ -148,7 +156,7 @@ class OpenShard:
     """
 
     def __init__(self, shard: IndexShard, index: Index | None = None) -> None:
-        self.start = shard.start
+        self.offset = 0 if shard.has_own_ids else shard.start
         self.index = load_index(shard.folder) if index is None else index
         self.lock = threading.Lock()
 
@@ -160,7 +168,7 @@ class OpenShard:
                 return ShardAnswer(empty, empty, empty)
             distances, ids = self.index.search(queries, min(k, len(self.index)), where=where)
             names = self.index.named(ids)
-        rows = torch.where(ids < 0, ids, ids + self.start)
+        rows = torch.where(ids < 0, ids, ids + self.offset)
         return ShardAnswer(distances.numpy(), rows.numpy(), names)
 
 
@@ -195,23 +203,45 @@ class OpenRelease:
     def __init__(self, release: IndexRelease, index: Index | None = None) -> None:
         self.shards = [OpenShard(shard, index) for shard in release.shards]
         self.generation = release.name.partition("+")[0]
-        if len(self.shards) > 1:
+        self.is_sharded = len(self.shards) > 1 or RELEASE.fullmatch(self.generation) is not None
+        if self.is_sharded:
             for shard, opened in zip(release.shards, self.shards, strict=True):
                 if len(opened.index) != shard.size or opened.index.log_end is not None:
                     raise InvalidInputError(f"{shard.folder} was changed apart from the other shards; build it again.")
         self.release = release
+        self.items: ShardedItems | None = None
+        self.log_end: LogEnd | None = None
+        # A search and a change of several shards exclude each other.
+        self.lock = threading.RLock()
+        if self.is_sharded and "+" in release.name:
+            self.log_end = replay_records(self.log_path, self.generation, self.items_of_all())
         self.count(release.name)
+
+    @property
+    def log_path(self) -> Path:
+        """Log of the changes of the shards of a release."""
+        return Path(self.release.shards[0].folder).parent / LOG_FILE
 
     @property
     def size(self) -> int:
         """Number of items."""
         return sum(len(shard.index) for shard in self.shards)
 
+    def items_of_all(self) -> ShardedItems:
+        """Return the items of all shards, which then have ids of the whole database; for changes and filters."""
+        if self.items is None:
+            self.items = ShardedItems([shard.index for shard in self.shards], [shard.offset for shard in self.shards])
+            for shard in self.shards:
+                shard.offset = 0
+        return self.items
+
     def count(self, name: str) -> None:
-        """Name the release, and update its number of items, after a change of its only shard."""
-        if len(self.shards) == 1:
-            shard = replace(self.release.shards[0], size=self.size)
-            self.release = replace(self.release, name=name, shards=(shard,))
+        """Name the release, and update its number of items, after a change."""
+        first, shards = 0, []
+        for shard, opened in zip(self.release.shards, self.shards, strict=True):
+            shards.append(replace(shard, start=first, size=len(opened.index)))
+            first += len(opened.index)
+        self.release = replace(self.release, name=name, shards=tuple(shards))
 
     def follow(self, release: IndexRelease) -> bool:
         """Carry out the changes that were logged since the index was loaded; False if it was replaced.
@@ -219,13 +249,19 @@ class OpenRelease:
         Raises:
             InvalidInputError: a damaged log.
         """
-        end = self.shards[0].index.log_end
-        if release.name.partition("+")[0] != self.generation or end is None:
+        if release.name.partition("+")[0] != self.generation:
             return False
-        with self.shards[0].lock:
+        if self.is_sharded:
+            with self.lock:
+                path, items = self.log_path, self.items_of_all()
+                self.log_end = replay_records(path, self.generation, items, self.log_end)
+        else:
             index = self.shards[0].index
-            path = Path(release.shards[0].folder) / self.generation / LOG_FILE
-            index.log_end = replay_log(path, self.generation, index, end)
+            if index.log_end is None:
+                return False
+            with self.shards[0].lock:
+                path = Path(release.shards[0].folder) / self.generation / LOG_FILE
+                index.log_end = replay_log(path, self.generation, index, index.log_end)
         self.count(release.name)
         return True
 
@@ -237,9 +273,12 @@ class OpenRelease:
         """
         if k > self.size:
             raise InvalidInputError(f"k={k} exceeds the {self.size} items of the database; lower k.")
-        if where is not None and len(self.shards) > 1:
-            raise InvalidInputError("an index in shards has no filters; leave where out, or build it without --shards.")
-        return merge_answers([shard.search(queries, k, where) for shard in self.shards], k)
+        if not self.is_sharded:
+            return self.shards[0].search(queries, k, where)
+        with self.lock:
+            filters = [None] * len(self.shards) if where is None else self.items_of_all().split_filter(where)
+            pairs = zip(self.shards, filters, strict=True)
+            return merge_answers([shard.search(queries, k, where) for shard, where in pairs], k)
 
 
 def open_release(folder: Path) -> OpenRelease:

@@ -7,7 +7,7 @@ from deephash.code_files.code_file import ENDINGS, CodePaths, read_description
 from deephash.hashers import storage
 from deephash.hashers.hasher_views import get_views
 from deephash.hashers.loading import load
-from deephash.indexes.sharded_index import is_sharded, read_release
+from deephash.indexes.sharded_index import is_sharded, open_release, read_current_release, read_release
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import LEADING_METRICS
 from deephash.validation import InvalidInputError
@@ -77,11 +77,12 @@ def describe_run(run: RunFolder) -> dict[str, Any]:
 def describe_sharded(folder: Path) -> dict[str, Any]:
     """Return release, shards, size and hasher of an index in shards."""
     release = read_release(folder)
+    has_changes = read_current_release(folder).name != release.name
     return {
         "what": "index in shards",
         "release": release.name,
         "shards": len(release.shards),
-        "size": release.size,
+        "size": open_release(folder).size if has_changes else release.size,
         "bits": release.bits,
         "hasher": release.hasher,
     }

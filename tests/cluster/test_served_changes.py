@@ -221,7 +221,7 @@ def test_what_cannot_be_served_is_refused(folder, tmp_path, monkeypatch):
         CliRunner().invoke(app, ["serve", str(folder), "--changes", "--host", "0.0.0.0"], catch_exceptions=False)
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "shards.json").write_text("{}")
-    with pytest.raises(InvalidInputError, match="is in shards, which take no changes and no token"):
+    with pytest.raises(InvalidInputError, match="is in shards, whose service takes no changes and no token"):
         CliRunner().invoke(app, ["serve", str(tmp_path / "shards"), "--changes"], catch_exceptions=False)
 
 

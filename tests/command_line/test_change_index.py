@@ -77,13 +77,13 @@ def test_what_does_not_fit_is_refused_in_one_line(deephash, encoded, fitted_run,
     for arguments, message in [
         (("add", index, encoded / "first_words.npy"), "the index contains 'digit 0' already; update it"),
         (("add", tmp_path / "other", encoded / "second_words.npy"), "and .* those of None; encode with the same"),
-        (("add", shards, encoded / "second_words.npy"), "is an index in shards, which takes no changes"),
+        (("add", shards, encoded / "first_words.npy"), "the index contains 'digit 0' already; update it"),
         (("add", tmp_path / "nowhere", encoded / "second_words.npy"), "does not exist"),
         (("update", index, encoded / "second_words.npy"), "that the index does not contain"),
         (("remove", index), "no names are given; give the names of the items to remove, or --names FILE"),
         (("remove", index, "digit 999"), "'digit 999' that the index does not contain"),
         (("remove", index, "--names", encoded / "first.parquet"), "is not readable as names"),
-        (("compact", shards), "is an index in shards"),
+        (("remove", shards, "digit 999"), "'digit 999' that the index does not contain"),
     ]:
         ended = deephash("index", *arguments)
         assert ended.status == 2
@@ -164,10 +164,31 @@ def test_a_search_is_filtered_by_a_condition_or_by_names(deephash, encoded, fitt
         ((*by_codes, "--names", tmp_path / "unknown.txt"), "'digit 999' that the index does not contain"),
         ((*by_codes, "--names", tmp_path / "absent.txt"), "absent.txt does not exist"),
         ((*by_codes, "--names", tmp_path / "names.txt", "--where", "half < 1"), "--where and --names are two filters"),
-        (("search", tmp_path / "shards", *by_codes[2:], "--where", "id < 3"), "an index in shards has no filters"),
+        (("search", tmp_path / "shards", *by_codes[2:], "--where", "half < 3"), "is not a condition on id, name"),
     ]:
         ended = deephash(*arguments)
         assert (ended.status, len(ended.err.strip().splitlines()), message in ended.err) == (2, 1, True), ended.err
+
+
+def test_an_index_in_shards_changes_like_a_whole_one(deephash, encoded, tmp_path):
+    whole, shards = tmp_path / "whole", tmp_path / "shards"
+    assert deephash("index", "--kind", "flat", encoded / "first_words.npy", whole).status == 0
+    assert deephash("index", "--kind", "flat", encoded / "first_words.npy", shards, "--shards", 3).status == 0
+    changes = [
+        ("add", encoded / "second_words.npy"),
+        ("remove", "digit 7", "digit 444"),
+        ("update", encoded / "changed_words.npy"),
+        ("compact",),
+    ]
+    for command, *arguments in changes:
+        told = [deephash("index", command, index, *arguments).out.split(": ")[1] for index in (whole, shards)]
+        assert told[0] == told[1]
+        sizes = [deephash("info", index, "--json").json["size"] for index in (whole, shards)]
+        assert sizes[0] == sizes[1]
+        for where in ((), ("--where", "id > 20 AND name <> 'digit 295'")):
+            asked = (encoded / "second_words.npy", "-k", 5, "--json", *where)
+            found = [deephash("search", index, *asked).json for index in (whole, shards)]
+            assert found[0] == found[1]
 
 
 def test_a_recall_tries_approximate_kinds(deephash, encoded, tmp_path):

@@ -48,7 +48,10 @@ def explain(*overrides, program="train", multirun=False):
         (["+exxperiment=wiki"], "+exxperiment=wiki: there is no setting exxperiment; did you mean experiment?"),
         (["METHOD=itq"], "METHOD=itq: there is no setting METHOD; did you mean method?"),
         (["method.x=3"], "method.x=3: method is a choice, such as method=adapthash, and has no settings itself;"),
-        (["index=auto"], "index=auto: a run ranks all items exactly and builds no index; build one of a run's database"),
+        (
+            ["index=auto"],
+            "index=auto: a run ranks all items exactly and builds no index; build one of a run's database",
+        ),
         (["index=mih"], "index=mih: a run ranks all items exactly and builds no index"),
         (["+index=mih"], "+index=mih: a run ranks all items exactly and builds no index"),
         (["bits.x=3"], "bits.x=3: bits is one value, 64, and has no setting x; type bits=VALUE."),
