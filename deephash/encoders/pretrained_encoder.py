@@ -57,6 +57,9 @@ class PretrainedEncoder(ImageEncoder):
 
     added_arguments: ClassVar[Mapping[str, Any]] = {"head": None}
 
+    extra: ClassVar[str | None] = "pretrained"
+    """Optional extra of the package that the networks need; None for none."""
+
     mean: Tensor
     deviation: Tensor
 

@@ -65,6 +65,7 @@ class TorchvisionBackbone(PretrainedEncoder):
         "interpolation": "bilinear",
         "head": None,
     }
+    extra: ClassVar[str | None] = None
 
     def __init__(
         self,

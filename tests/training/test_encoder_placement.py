@@ -91,6 +91,8 @@ def test_a_published_hasher_contains_its_network(method, compose, photographs, t
     card = (tmp_path / "published" / "README.md").read_text()
     assert "It maps images of 36 × 36 pixels to binary codes of 8 bits" in card
     assert ("| head | FeatureHead |" in card) == (method == "csq")
+    assert f"| encoder | Timm {NETWORK} |" in card
+    assert 'pip install "deephash[hub,pretrained]"' in card
     assert float((codes != expected).float().mean()) < 0.05  # rounding
 
 

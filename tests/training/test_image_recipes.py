@@ -8,7 +8,7 @@ from PIL import Image
 from deephash.command_line.programs.train import train
 from deephash.data.mnist5k import MNIST5k
 from deephash.data.protocols.query_database import QueryDatabase
-from deephash.training.building import build_hasher, build_loss
+from deephash.training.building import build_augmentation, build_hasher, build_loss
 
 DEPTHS = {"imagenet100": 1000, "nuswide_21": 5000, "coco": 5000}
 CLASSES = {"imagenet100": 100, "nuswide_21": 21, "coco": 80}
@@ -64,6 +64,17 @@ def test_recipes_compose(data, encoder, compose_config):
     if encoder == "resnet50" and data == "coco":
         hasher = build_hasher(config, 3 * 224**2)
         assert hasher.encoder.output_dim == 2048
+
+
+def test_dhd_takes_weak_and_strong_changes_of_images(compose_config):
+    config = compose_config("experiment=deep_imagenet100", "method=dhd", "augmentation=weak_and_strong_images")
+    assert list(config.loss) == ["dhd"]
+    augmentation = build_augmentation(config.augmentation, 3 * 224**2)
+    images = torch.rand(4, 3 * 224**2, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    weak, strong = augmentation.change(images), augmentation.change_second(images)
+    # Weak changes move pixels; strong ones replace some 18 % of them by the mean as well.
+    assert weak.unique().numel() > 1.05 * strong.unique().numel()
 
 
 @pytest.mark.parametrize(
