@@ -120,6 +120,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "wiki_deep": partial(deep_table, *DEEP_METHODS, links="methods/"),
     "wiki_rates": rates_table,
     "wiki_dchmt": partial(deep_table, "dchmt", "dcmh"),
+    "wiki_dcmh": partial(deep_table, "dcmh"),
+    "wiki_djsrh": partial(deep_table, "djsrh"),
     "wiki_ucch": partial(deep_table, "ucch", "djsrh"),
     "crh_wiki_rcmh": partial(
         beside_published, "crh_wiki_rcmh", (".163 / .175 / .170", ".127 / .124 / .127"), {"here": {}}

@@ -27,6 +27,7 @@ NAMES = {
     "dbq": "DBQ",
     "vbq": "VBQ",
 }
+DATA = {"cifar10_gist": "CIFAR-10's GIST", "mnist5k": "MNIST", "siftsmall": "SIFT"}
 NETWORKS = {
     "cifar10_59k": "5,000 labels: a convolution over GIST's grid, AP and class labels",
     "literature": "all labels: the same with fewer filters",
@@ -164,6 +165,51 @@ def joint_labels() -> str:
         fit, joint = (found.scores("mAP", method=method, bits=bits, train=train) for train in ("fit", "joint"))
         rows.append((NAMES.get(method, method), str(bits), *compare_draws(fit, joint)))
     return page_table(("from", "bits", "fit, mAP", "joint, mAP", "gain", "better in", "p"), rows, (1,))
+
+
+def compare_fit(name: str, metric: str, decimals: int, **values: Any) -> tuple[str, ...]:
+    """Return the cells that compare joint training with its fit on the same draws: both means, gain, better draws."""
+    fit, joint = (results(name).scores(metric, train=train, **values) for train in ("fit", "joint"))
+    seeds = sorted(fit.keys() & joint.keys())
+    before, after = [fit[seed] for seed in seeds], [joint[seed] for seed in seeds]
+    gains = [two - one for one, two in zip(before, after, strict=True)]
+    return (
+        format_mean(before, decimals),
+        format_mean(after, decimals),
+        f"{format_mean(gains, decimals)} ({100 * (fmean(after) / fmean(before) - 1):+.1f} %)",
+        f"{sum(gain > 0 for gain in gains)} of {len(seeds)}",
+    )
+
+
+def joint_start() -> str:
+    """Return joint training by pooled AP and AP against the fit that it starts from, by data set and code length."""
+    rows = []
+    for (data, method, quantizer, bits), _ in group_by(
+        results("joint_start").select(), "data", "method", "quantizer", "bits"
+    ).items():
+        fixed = {"data": data, "method": method, "quantizer": quantizer, "bits": bits}
+        cells = [cell for metric in METRICS for cell in compare_fit("joint_start", metric, 3, **fixed)]
+        rows.append((DATA[data], name_pipeline(method, quantizer), str(bits), *cells))
+    metrics = [title for metric in METRICS.values() for title in (f"{metric}: fit", "joint", "gain", "better in")]
+    return page_table(("data", "start", "bits", *metrics), rows, (2,))
+
+
+def joint_from(name: str, rows: dict[str, dict[str, Any]], **directions: str) -> str:
+    """Return the mAP of joint training against the fit that it starts from.
+
+    Args:
+        name: name of the result file.
+        rows: for each heading, the field values that select its runs.
+        directions: the heading of each metric, by the part of its name before the slash; mAP alone if empty.
+    """
+    metrics = {f"{way}/mAP": f"{heading}: fit" for way, heading in directions.items()} or {"mAP": "fit, mAP"}
+    table = []
+    for heading, values in rows.items():
+        for bits in sorted({run["bits"] for run in results(name).find(**values)}):
+            cells = [cell for metric in metrics for cell in compare_fit(name, metric, 3, bits=bits, **values)]
+            table.append((heading, str(bits), *cells))
+    columns = [title for first in metrics.values() for title in (first, "joint", "gain", "better in")]
+    return page_table(("from", "bits", *columns), table, (1,))
 
 
 def joint_gist() -> str:
