@@ -109,6 +109,20 @@ def test_a_cell_of_digits_gives_the_figures_of_its_file(capsys):
     assert [line.split()[-1] for line in lines] == ["agrees", "agrees", "DIFFERS"]
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize("name", ["deep_digits", "ksh_or_itq_bits", "ksh_or_itq_cases"])
+def test_the_quickest_cell_of_a_file_agrees(name, capsys):
+    assert check.check_files([name], 1, None, [], check.TOLERANCE) == 0
+    assert capsys.readouterr().out.count("agrees") >= 1
+
+
+@pytest.mark.ci
+@pytest.mark.data
+def test_the_quickest_cell_of_real_data_agrees(real_data, capsys):
+    assert check.check_files(["wiki"], 1, real_data, [], check.TOLERANCE) == 0
+    assert capsys.readouterr().out.count("agrees") >= 1
+
+
 def test_the_size_of_a_user_study_is_that_of_its_file():
     (run,) = read_results("study_power").select(preference=0.8, icc=0.05)
     needed = compute_requirement(Alternative(run["preference"], ties=0.2, icc=run["icc"]), 0.8)
