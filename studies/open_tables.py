@@ -43,7 +43,6 @@ OPEN = {
     "docs/embeddings.md": {"Measurements": (2, "40 minutes")},
     "docs/indexes.md": {"Measurements": (1, f"{IDLE}; a PostgreSQL server for two rows")},
     "docs/joint.md": {
-        "Against its own start": (3, JOINT),
         "Neighbours by label": (2, JOINT),
         "From pixels": (1, "33 minutes a length"),
     },
