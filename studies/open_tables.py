@@ -33,7 +33,6 @@ JOINT = "joint training, hours"
 WITHOUT_CAPTION = ("docs/indexes.md", "docs/speed.md")
 OPEN = {
     "docs/cross_modal.md": {
-        "Joint training across views": (1, JOINT),
         "Cost of a fit": (1, IDLE),
     },
     "docs/data.md": {

@@ -240,6 +240,13 @@ TABLES = {
     "joint_map_causes": joint_map_causes,
     "joint_pairs": joint_pairs,
     "joint_start": joint_start,
+    "joint_wiki": partial(
+        joint_from,
+        "joint_wiki",
+        {"RCMH": {"method": "rcmh"}, "SCM, sequential": {"method": "scm_sequential"}},
+        image_to_text="image→text",
+        text_to_image="text→image",
+    ),
 }
 
 
