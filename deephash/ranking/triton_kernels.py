@@ -156,8 +156,8 @@ def collect_kernel(
 ):
     """Collect the items of one query within its distance limits[row] as keys, distance * n_items + item.
 
-    They go to the next free places of keys (q, capacity), int64, in no order; filled (q,) counts them. A program covers
-    `tiles` tiles of the database.
+    They go to the next free places of keys (q, capacity), int64, in no order. filled (q,) counts all of them, and those
+    beyond the capacity are not stored. A program covers `tiles` tiles of the database.
     """
     row = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1).to(tl.int64)
@@ -170,4 +170,50 @@ def collect_kernel(
         distances = pair_distances(queries, weights, database + start, row, places, valid, n_items, width, DISTANCE)
         near = valid & (distances <= limit)
         free = tl.atomic_add(filled + row + tl.zeros_like(places), 1, mask=near)
-        tl.store(keys + row * capacity + free, distances.to(tl.int64) * n_items + start + places, mask=near)
+        stored = near & (free < capacity)
+        tl.store(keys + row * capacity + free, distances.to(tl.int64) * n_items + start + places, mask=stored)
+
+
+@triton.jit
+def nearest_kernel(
+    queries,
+    weights,
+    database,
+    keys,
+    n_items,
+    width,
+    k,
+    tiles,
+    DISTANCE: tl.constexpr,
+    BINS: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    """Find the k nearest items of one query: their keys, distance * n_items + item, int64 (q, k), in no order.
+
+    One program counts the distances of a query, which gives the distance of its k-th neighbour, and collects the nearer
+    items and the first ones of those at this distance. So exactly k places are filled.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    places = tl.arange(0, TILE)
+    bins = tl.arange(0, BINS)
+    counts = tl.zeros((BINS,), dtype=tl.int32)
+    for tile in range(tiles):
+        start = tile * TILE
+        valid = places < n_items - start
+        distances = pair_distances(queries, weights, database + start, row, places, valid, n_items, width, DISTANCE)
+        counts += tl.histogram(distances, BINS, mask=valid)
+    limit = tl.sum((tl.cumsum(counts, 0) < k).to(tl.int32), 0)
+    near_count = tl.zeros((), dtype=tl.int32)
+    tied_count = tl.sum(tl.where(bins < limit, counts, 0), 0)
+    for tile in range(tiles):
+        start = tile * TILE
+        valid = places < n_items - start
+        distances = pair_distances(queries, weights, database + start, row, places, valid, n_items, width, DISTANCE)
+        near, tied = valid & (distances < limit), valid & (distances == limit)
+        # One running sum of two counts: a tile has fewer than 2^15 items.
+        sums = tl.cumsum(near.to(tl.int32) + (tied.to(tl.int32) << 16), 0)
+        place = tl.where(near, near_count + (sums & 0xFFFF), tied_count + (sums >> 16)) - 1
+        stored = near | (tied & (place < k))
+        tl.store(keys + row * k + place, distances.to(tl.int64) * n_items + start + places, mask=stored)
+        near_count += tl.sum(near.to(tl.int32), 0)
+        tied_count += tl.sum(tied.to(tl.int32), 0)

@@ -1,41 +1,26 @@
 """The Triton engine: interpreted on the CPU in a separate process, and compiled for a GPU on a machine without one."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreted import compile_ptx, compiled, interpreted, run_interpreted
 from naive_ranking import KINDS, assert_equals_naive, cases, make_case
 
 pytest.importorskip("triton")
 
-from deephash.ranking import triton_engine, triton_kernels
+from deephash.ranking import triton_engine, triton_kernels, triton_pairs
 from deephash.ranking.torch_engine import TorchEngine
 from deephash.ranking.triton_engine import TritonEngine
 from deephash.validation import InvalidInputError
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process of test_interpreted, TRITON_INTERPRET=1")
 pytestmark = pytest.mark.skipif(not triton_kernels.COUNTS_UNDER_MASK, reason="Triton counts no histogram under a mask")
-compiled = pytest.mark.skipif(INTERPRETED, reason="needs Triton's compiler, which TRITON_INTERPRET=1 replaces")
 
 
 @compiled
 def test_interpreted():
     """Triton reads TRITON_INTERPRET when the kernels are defined, so those tests run in a process of their own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rf", "-n", "0", "-p", "no:cacheprovider", str(Path(__file__))],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout, done.stdout
+    assert "6 passed" in run_interpreted(__file__)
 
 
 @interpreted
@@ -48,15 +33,15 @@ def test_equals_naive(case):
 @interpreted
 def test_several_tiles_and_programs(monkeypatch):
     """Database parts, tiles within a part, and a last tile that is not full."""
-    monkeypatch.setattr(triton_engine, "TILE", 16)
-    monkeypatch.setattr(triton_engine, "TILES", 2)
+    monkeypatch.setattr(triton_pairs, "TILE", 16)
+    monkeypatch.setattr(triton_pairs, "TILES", 2)
     for relevance in ("label", "labels", "neighbours"):
         assert_equals_naive(TritonEngine(), make_case(0, 3, 75, "hamming", relevance, bits=70))
 
 
 @interpreted
 def test_tables_in_global_memory(monkeypatch):
-    monkeypatch.setattr(triton_engine, "SHARED_BINS", 16)
+    monkeypatch.setattr(triton_pairs, "SHARED_BINS", 16)
     for relevance in ("label", "labels", "neighbours"):
         assert_equals_naive(TritonEngine(), make_case(0, 3, 40, "asymmetric", relevance, bits=20))
 
@@ -84,16 +69,6 @@ def test_search_of_distances_too_many_to_count(monkeypatch):
     assert_equals_naive(TritonEngine(), make_case(0, 3, 40, "hamming", "label", bits=20))
 
 
-def compile_ptx(kernel, signature, constants):
-    """PTX of a kernel for a GPU that need not be there."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    source = ASTSource(kernel, signature, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
-
-
 @compiled
 @pytest.mark.parametrize(("relevance", "distance"), [(r, d) for r in range(3) for d in range(3)])
 def test_compiles_for_a_gpu_without_one(relevance, distance):
@@ -102,7 +77,7 @@ def test_compiles_for_a_gpu_without_one(relevance, distance):
     signature = {"queries": item, "weights": "*i32", "database": item, "query_labels": "*i64", "labels": "*i64"}
     signature |= {"total": "*i32", "relevant": "*i32", "n_items": "i32", "width": "i32"}
     signature |= {"label_width": "i32", "tiles": "i32"}
-    constants = {"DISTANCE": distance, "RELEVANCE": relevance, "BINS": 128, "TILE": triton_engine.TILE, "SHARED": True}
+    constants = {"DISTANCE": distance, "RELEVANCE": relevance, "BINS": 128, "TILE": triton_pairs.TILE, "SHARED": True}
     signature |= dict.fromkeys(constants, "constexpr")
     ptx = compile_ptx(triton_kernels.histogram_kernel, signature, constants)
     assert ("popc" in ptx) == (item == "*i32")
@@ -113,7 +88,7 @@ def test_compiles_for_a_gpu_without_one(relevance, distance):
 def test_collecting_compiles_for_a_gpu_without_one():
     signature = {"queries": "*i32", "weights": "*i32", "database": "*i32", "limits": "*i32", "filled": "*i32"}
     signature |= {"keys": "*i64", "n_items": "i32", "width": "i32", "capacity": "i32", "tiles": "i32"}
-    constants = {"DISTANCE": 0, "TILE": triton_engine.TILE}
+    constants = {"DISTANCE": 0, "TILE": triton_pairs.TILE}
     signature |= dict.fromkeys(constants, "constexpr")
     assert "atom" in compile_ptx(triton_kernels.collect_kernel, signature, constants)
 
