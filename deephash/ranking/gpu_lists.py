@@ -10,7 +10,7 @@ Lists = Literal["count", "sample", "fused"]
 LISTS: tuple[Lists, ...] = get_args(Lists)
 
 # Items that a limit from a sample is expected to admit, in multiples of k, if so many items are left out of the sample.
-MAX_STRIDE, MAX_ADMITTED = 32, 8192
+MAX_STRIDE, MAX_ADMITTED = 32, 2048
 # Room for items that a limit from a sample admits, in multiples of the expected number; ties need it.
 SLACK = 4
 # A smaller sample takes as long as all its launches.

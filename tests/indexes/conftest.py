@@ -48,6 +48,8 @@ def build(request):
     def built(kind, codes, bits, **settings):
         if kind in OPTIONAL:
             pytest.importorskip(OPTIONAL[kind], reason=f"needs pip install 'deephash[{kind}]'")
+        if kind == "gpu":
+            settings.setdefault("device", "cpu")
         if kind != "pgvector":
             return deephash.index(codes, kind, bits=bits, **settings)
         tables.append(f"codes_{len(tables)}")

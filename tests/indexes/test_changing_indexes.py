@@ -16,7 +16,9 @@ from deephash.indexes.build_index import index_class, index_kinds
 from deephash.indexes.mih import MIH
 from deephash.validation import InvalidInputError
 
-OWN = ["flat", "mih"]
+OWN = ["flat", "mih", "gpu"]
+# Two segments, as on two devices.
+SETTINGS = {"gpu": {"device": ["cpu", "cpu"]}}
 CHANGEABLE = [kind for kind in index_kinds() if index_class(kind).takes_changes]
 
 
@@ -41,7 +43,7 @@ OPERATIONS = ["add", "add", "remove", "update", "remove_most", "compact", "reloa
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_changes_leave_what_a_list_finds(kind, operations, naming, bits, rows, patience, seed, tmp_path_factory):
-    more = {"patience": patience} if kind == "mih" else {}
+    more = {"patience": patience} if kind == "mih" else SETTINGS.get(kind, {})
     model = ItemList(kind, naming, bits, np.random.default_rng(seed), rows, **more)
     model.check()
     for operation in operations:
@@ -90,9 +92,9 @@ def test_databases_take_no_changes_but_filters(kind, build, clustered_codes):
 def test_a_removed_cluster_hides_no_neighbour(kind, clustered_codes):
     """More neighbours than are searched for beyond k are removed; a filter selects other clusters alone."""
     codes = torch.cat([torch.zeros(500, 8, dtype=torch.uint8), clustered_codes(1500, 64, 1)])
-    index = deephash.index(codes, kind)
+    index = deephash.index(codes, kind, **SETTINGS.get(kind, {}))
     index.remove(range(3, 500))
-    expected = deephash.index(torch.cat([codes[:3], codes[500:]]), kind).search(codes[:1], 6)[0]
+    expected = deephash.index(torch.cat([codes[:3], codes[500:]]), "flat").search(codes[:1], 6)[0]
     assert torch.equal(index.search(codes[:1], 6)[0], expected)
     mask = torch.ones(len(index), dtype=torch.bool)
     mask[:3] = False

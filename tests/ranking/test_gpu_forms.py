@@ -180,7 +180,7 @@ def test_the_way_of_lists_is_chosen_by_table_size():
     assert choose_lists(bins=4096, queries=1000, items=59_000, shared_bins=2048) == "sample"
     assert choose_planes_lists(hamming=True, queries=10_000, items=1_000_000)
     assert not choose_planes_lists(hamming=True, queries=1, items=1_000_000)
-    assert (sample_stride(100, 10**6), sample_stride(1, 10**9), sample_stride(10**5, 10**9)) == (32, 32, 1)
+    assert (sample_stride(100, 10**6), sample_stride(1, 10**9), sample_stride(10**5, 10**9)) == (20, 32, 1)
     assert sample_stride(10, 20_000) == 1
 
 
