@@ -32,24 +32,36 @@ def small_limits(monkeypatch):
 OPERATIONS = ["add", "add", "remove", "update", "remove_most", "compact", "reload"]
 
 
-@pytest.mark.parametrize("kind", OWN)
-@settings(max_examples=60, deadline=None)
-@given(
-    operations=st.lists(st.sampled_from(OPERATIONS), max_size=12),
-    naming=st.sampled_from(NAMINGS),
-    bits=st.sampled_from([7, 16, 64, 100]),
-    rows=st.integers(1, 40),
-    patience=st.sampled_from([1.0, 1e9]),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_any_changes_leave_what_a_list_finds(kind, operations, naming, bits, rows, patience, seed, tmp_path_factory):
-    more = {"patience": patience} if kind == "mih" else SETTINGS.get(kind, {})
+CHANGES = {
+    "operations": st.lists(st.sampled_from(OPERATIONS), max_size=12),
+    "naming": st.sampled_from(NAMINGS),
+    "bits": st.sampled_from([7, 16, 64, 100]),
+    "rows": st.integers(1, 40),
+    "seed": st.integers(0, 2**32 - 1),
+}
+
+
+def change_and_check(kind, operations, naming, bits, rows, seed, new_folder, **more):
     model = ItemList(kind, naming, bits, np.random.default_rng(seed), rows, **more)
     model.check()
     for operation in operations:
-        folder = (tmp_path_factory.mktemp("index"),) if operation == "reload" else ()
-        getattr(model, operation)(*folder)
+        getattr(model, operation)(*((new_folder(),) if operation == "reload" else ()))
         model.check()
+
+
+@pytest.mark.parametrize("kind", ["flat", "mih"])
+@settings(max_examples=60, deadline=None)
+@given(patience=st.sampled_from([1.0, 1e9]), **CHANGES)
+def test_any_changes_leave_what_a_list_finds(kind, patience, tmp_path_factory, **changes):
+    more = {"patience": patience} if kind == "mih" else {}
+    change_and_check(kind, **changes, new_folder=lambda: tmp_path_factory.mktemp("index"), **more)
+
+
+@settings(max_examples=8, deadline=None)
+@given(**CHANGES)
+def test_any_changes_of_codes_on_devices(tmp_path_factory, **changes):
+    more = SETTINGS["gpu"]
+    change_and_check("gpu", **changes, new_folder=lambda: tmp_path_factory.mktemp("index"), **more)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CHANGEABLE if kind not in OWN])
