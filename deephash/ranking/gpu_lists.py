@@ -9,7 +9,7 @@ Lists = Literal["count", "sample", "fused"]
 """How limits are found: from all items, from a sample of them, or with the items in one launch."""
 LISTS: tuple[Lists, ...] = get_args(Lists)
 
-# Items that a limit from a sample is expected to admit, in multiples of k, if so many items are left out of the sample.
+# Items for each one of a sample, and items that a limit from a sample is expected to admit: k for each of the former.
 MAX_STRIDE, MAX_ADMITTED = 32, 2048
 # Room for items that a limit from a sample admits, in multiples of the expected number; ties need it.
 SLACK = 4
