@@ -4,16 +4,20 @@ Codes are clustered and on the device. All rivals are interleaved in one process
 repetitions. The tasks are metrics by label relevance and the 100 nearest, by the Triton engine and by the torch engine.
 The rival for lists is common code: half-precision products of ±1 codes and topk, in blocks that fit. For metrics it
 sorts the same products and computes the average precision of the lists. Rivals get at most 1,000 queries, and their
-times are scaled.
+times are scaled. Where FAISS has GpuIndexBinaryFlat, it is a rival for lists, too. Then kind="gpu" answers a lone query
+and 1,000 queries on random codes of 64 bits. With TRITON_INTERPRET=1 and --device cpu, small sizes run without a GPU.
 """
 
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
+import deephash
 from deephash.codes import pack, unpack
 from deephash.metrics.average_precision import average_precision
 from deephash.metrics.pr_curve import auprc_micro
@@ -60,15 +64,56 @@ def score_dense(codes, bits, labels):
     return total / len(codes[0])
 
 
+def synchronise():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def search_faiss(codes, bits):
+    """Return a search by FAISS on the GPU, or None where its wheel has none."""
+    try:
+        import faiss
+    except ImportError:
+        return None
+    if not hasattr(faiss, "GpuIndexBinaryFlat") or not torch.cuda.is_available():
+        return None
+    index = faiss.GpuIndexBinaryFlat(faiss.StandardGpuResources(), bits)
+    queries, database = (np.ascontiguousarray(side.cpu().numpy()) for side in codes)
+    index.add(database)
+    return partial(index.search, queries, K)
+
+
+def measure_index(items, bits, repetitions, device):
+    """Return rows of the times of kind="gpu" for a lone query and for a batch, on random codes."""
+    rng = np.random.default_rng(0)
+    codes = np.frombuffer(rng.bytes(items * bits // 8), np.uint8).reshape(items, -1)
+    index = deephash.index(codes, "gpu", bits=bits, device=str(device))
+    rows = []
+    for queries in (1, min(RIVAL_QUERIES, items)):
+        asked = torch.from_numpy(codes[:queries].copy())
+        seconds = measure({"search": partial(index.search, asked, K)}, repetitions)["search"]
+        rows.append(
+            {
+                "queries": queries,
+                "items": items,
+                "bits": bits,
+                "task": f"kind=gpu, top {K}",
+                "Triton, ms": round(1e3 * seconds, 2),
+                "distances/s": f"{queries * items / seconds:.2e}",
+            }
+        )
+    return rows
+
+
 def measure(tasks, repetitions):
     """Measure the least seconds of each task, in interleaved repetitions after one that compiles."""
     seconds = {name: float("inf") for name in tasks}
     for repetition in range(repetitions + 1):
         for name, task in tasks.items():
-            torch.cuda.synchronize()
+            synchronise()
             start = time.perf_counter()
             task()
-            torch.cuda.synchronize()
+            synchronise()
             if repetition:
                 seconds[name] = min(seconds[name], time.perf_counter() - start)
     return seconds
@@ -101,6 +146,9 @@ def compare(queries, items, bits, repetitions, device):
         f"top {K}, torch": lambda: plain.search(*part, distance, K),
         f"top {K}, dense": lambda: search_dense(part, bits),
     }
+    faiss = search_faiss(part, bits)
+    if faiss is not None:
+        tasks[f"top {K}, FAISS"] = faiss
     seconds = measure(tasks, repetitions)
     for name in seconds:
         if not name.endswith("Triton"):
@@ -115,6 +163,7 @@ def compare(queries, items, bits, repetitions, device):
             "distances/s": f"{queries * items / seconds[f'{task}, Triton']:.2e}",
             "× torch engine": round(seconds[f"{task}, torch"] / seconds[f"{task}, Triton"], 1),
             "× dense": round(seconds[f"{task}, dense"] / seconds[f"{task}, Triton"], 1),
+            "× FAISS": round(seconds.get(f"{task}, FAISS", float("nan")) / seconds[f"{task}, Triton"], 1),
         }
         for task in ("metrics", f"top {K}")
     ]
@@ -122,19 +171,27 @@ def compare(queries, items, bits, repetitions, device):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bits", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--bits", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--sizes", nargs="+", default=["1x1000000", "1000x59000", "10000x1000000"], metavar="QxN")
+    parser.add_argument("--index-sizes", type=int, nargs="*", default=[10**8, 10**9], help="codes of kind=gpu")
+    parser.add_argument("--index-bits", type=int, default=64)
+    parser.add_argument("--device", default="cuda")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
+    device = torch.device(arguments.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device here; benchmarks/ranking.py measures the CPU.")
-    device = torch.device("cuda")
     rows = []
     for bits in arguments.bits:
-        for queries, items in ((1, 1_000_000), (1000, 59_000), (10_000, 1_000_000)):
+        for size in arguments.sizes:
+            queries, items = map(int, size.split("x"))
             rows += compare(queries, items, bits, arguments.repetitions, device)
-            print(markdown_table(list(rows[0]), [list(row.values()) for row in rows]), flush=True)
-    print(torch.cuda.get_device_name(), f"torch {torch.__version__}")
+    for items in arguments.index_sizes:
+        rows += measure_index(items, arguments.index_bits, arguments.repetitions, device)
+    columns = list(rows[0])
+    print(markdown_table(columns, [[row.get(column, "") for column in columns] for row in rows]))
+    print(torch.cuda.get_device_name() if device.type == "cuda" else device, f"torch {torch.__version__}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2, ensure_ascii=False))
 
