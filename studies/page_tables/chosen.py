@@ -48,6 +48,7 @@ def deep_choice(name: str, metric: str, **symbols: str) -> str:
 
 FIGURES = {
     "dhd_choice": partial(deep_choice, "dhd_choice", "mAP", s="augmentation.strong.scale"),
+    "dtsh_margins": partial(deep_choice, "dtsh_choice", "mAP", α="loss.dtsh.margin"),
     "mdshc_choice": partial(
         deep_choice, "mdshc_choice", "mAP", β="loss.mdshc.pair_weight", λ="loss.mdshc.quantization_weight"
     ),

@@ -23,8 +23,8 @@ DEEP = {
 }
 BESIDE_DEEP = {"ksh": "KSH", "itq_cca": "ITQ+CCA", "itq": "ITQ"}
 WITHOUT_LABELS = ("cibhash", "bihalf", "itq")
-# Methods whose runs are in the files deep_digits_newer and deep_gist_newer.
-NEWER = ("mdshc", "dhd")
+# Methods whose runs are in files of their own, such as deep_digits_newer, by the end of the file's name.
+APART = {"mdshc": "_newer", "dhd": "_newer", "dtsh": "_dtsh"}
 # Heading, result file, training items, searched items.
 DEEP_DATA = (
     ("5,000 digits of MNIST", "deep_digits", "1,000", "2,500"),
@@ -34,7 +34,7 @@ DEEP_DATA = (
 
 def find_scores(name: str, method: str) -> dict[int, float]:
     """Return the mAP of a method at 32 bits by seed, from a result file or its companion."""
-    return results(f"{name}_newer" if method in NEWER else name).scores("mAP", method=method, bits=32)
+    return results(name + APART.get(method, "")).scores("mAP", method=method, bits=32)
 
 
 def deep_method(method: str) -> str:

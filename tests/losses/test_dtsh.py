@@ -22,7 +22,7 @@ def random_codes(n=9, length=6):
 @pytest.mark.parametrize("margin", [None, 0, 1.5])
 def test_it_is_the_loop_s(margin):
     codes, labels = random_codes(), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3])
-    costs, alpha = [], 3 if margin is None else margin
+    costs, alpha = [], 0.75 if margin is None else margin
     for q in range(9):
         for i in range(9):
             for j in range(9):
