@@ -75,8 +75,8 @@ class DTSH(Loss):
 
     Args:
         margin: α, in units of half inner products (bits); None for l / 8, an eighth of the code length. The paper's l / 2
-            is for outputs of any size. Codes here are bounded, and only opposite codes are apart by more than l / 2, so
-            that most gradients belong to triplets that are right already (docs/methods/dtsh.md).
+            is for outputs of any size. Codes here are bounded, and the codes of several classes cannot all be apart by
+            more than l / 2 (docs/methods/dtsh.md).
         eta: weight of the squared distance between codes and their bits, λ in the paper. The paper sums and this loss
             averages: the paper's 100 for batches of 128 items of ten classes corresponds to about 1 at 12 bits and 3 at
             48 bits.
