@@ -74,9 +74,9 @@ class DTSH(Loss):
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
-        margin: α, in units of half inner products (bits); None for l / 8, an eighth of the code length. The paper's l / 2
-            is for outputs of any size. Codes here are bounded, and the codes of several classes cannot all be apart by
-            more than l / 2 (docs/methods/dtsh.md).
+        margin: α, in units of half inner products (bits); None for l / 8, an eighth of the code length. The paper's
+            l / 2 is for outputs of any size. Codes here are bounded, and the codes of several classes cannot all be
+            apart by more than l / 2 (docs/methods/dtsh.md).
         eta: weight of the squared distance between codes and their bits, λ in the paper. The paper sums and this loss
             averages: the paper's 100 for batches of 128 items of ten classes corresponds to about 1 at 12 bits and 3 at
             48 bits.
