@@ -28,9 +28,10 @@ CONTRACT_OF_GROUP = {
     "user_metric": UserMetric,
 }
 # What a recipe sets otherwise than its block by itself: CVH's ridge, for random hidden units that say nearly the same;
-# and the two strengths of one augmentation.
+# the two strengths of one augmentation, and the shift of large images.
 CHOSEN = {name: {"regularisation"} for name in ("dcmh", "djsrh", "dchmt", "ucch")}
-CHOSEN["weak_and_strong"] = {"weak", "strong"}
+CHOSEN["weak_and_strong"] = CHOSEN["weak_and_strong_images"] = {"weak", "strong"}
+CHOSEN["crop_and_flip_large"] = {"shift"}
 
 
 def test_every_projection_has_its_config(projection_class, configs_of):

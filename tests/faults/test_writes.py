@@ -187,7 +187,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match=r"cannot be written \(No space left on device\).* will compute it again"):
-        found = read_or_compute(tmp_path, "a", "0" * 64, lambda: {"x": torch.ones(3)})
+        found = read_or_compute(tmp_path, "a", "0" * 64, lambda _: {"x": torch.ones(3)})
     assert found["x"].tolist() == [1, 1, 1]
 
 

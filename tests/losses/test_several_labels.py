@@ -148,7 +148,7 @@ def plain_dtsh(loss, codes, sets):
     for q, i in pairs():
         for j in range(ITEMS):
             if sets[q] & sets[i] and not sets[q] & sets[j]:
-                total = total + softplus(-(dot(codes[q], codes[i]) / 2 - dot(codes[q], codes[j]) / 2 - LENGTH / 2))
+                total = total + softplus(-(dot(codes[q], codes[i]) / 2 - dot(codes[q], codes[j]) / 2 - LENGTH / 8))
                 count += 1
     return total / count + quantisation(codes)
 
