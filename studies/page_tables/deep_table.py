@@ -1,0 +1,108 @@
+"""Tables of docs/deep_table.md: deep methods and closed forms on the same features, and published scores."""
+
+from statistics import fmean
+
+from result_files import format_figure, format_mean
+
+from page_tables.deep import DEEP, WITHOUT_LABELS
+from page_tables.layout import page_table, results, rows_by_bits
+
+CLOSED = {"itq_cca": "ITQ+CCA", "sdh": "SDH", "ksh": "KSH", "itq": "ITQ", "lsh": "LSH"}
+NO_LABELS = (*WITHOUT_LABELS, "lsh")
+CHOICE_DRAW = 100
+
+# Scores of other people: data, depth of mAP, network, method, scores by bits as printed, source.
+RERUNS = "common reruns (paper)"
+PUBLISHED = (
+    ("CIFAR-10, 54,000", "all", "AlexNet", "DPSH", "48: .775 (.757)", RERUNS),
+    ("CIFAR-10, 54,000", "all", "AlexNet", "HashNet", "48: .782", RERUNS),
+    ("CIFAR-10, 59,000", "all", "AlexNet", "DSDH", "48: .790 (.820)", RERUNS),
+    ("CIFAR-10, 59,000", "all", "AlexNet", "GreedyHash", "48: .817 (.822)", RERUNS),
+    ("CIFAR-10, 59,000", "all", "AlexNet", "DPN", "48: .787", RERUNS),
+    ("ImageNet-100", "1,000", "AlexNet", "HashNet", "16/32/48/64: .442/.606/.663/.684", "paper"),
+    ("ImageNet-100", "1,000", "AlexNet", "DPN", "48: .688", RERUNS),
+    ("ImageNet-100", "1,000", "AlexNet", "GreedyHash", "48: .678 (.688)", RERUNS),
+    ("ImageNet-100", "1,000", "AlexNet", "CSQ", "16/32/64: .601/.653/.695", "authors' code"),
+    ("ImageNet-100", "1,000", "AlexNet", "OrthoHash", "16/32/64: .608/.679/.711", "paper"),
+    ("ImageNet-100", "1,000", "ResNet-50", "CSQ", "16/32/64: .851/.865/.873", "authors' code"),
+    ("NUS-WIDE-21", "5,000", "AlexNet", "DPSH", "48: .844 (.851)", RERUNS),
+    ("NUS-WIDE-21", "5,000", "AlexNet", "CSQ", "16/32/64: .744/.785/.789", "authors' code"),
+    ("NUS-WIDE-21", "5,000", "AlexNet", "OrthoHash", "16/32/64: .804/.830/.845", "paper"),
+    ("NUS-WIDE-21", "5,000", "ResNet-50", "CSQ", "16/32/64: .810/.825/.839", "authors' code"),
+    ("COCO", "5,000", "AlexNet", "HashNet", "48: .724 (.7301)", RERUNS),
+    ("COCO", "5,000", "AlexNet", "OrthoHash", "16/32/64: .706/.759/.776", "paper"),
+    ("COCO", "5,000", "ResNet-50", "CSQ", "16/32/64: .796/.838/.861", "authors' code"),
+)
+
+
+def name_cells(method: str) -> tuple[str, str]:
+    """Return the linked name of a method and its kind."""
+    kind = "deep" if method in DEEP else "closed form"
+    return f"[{(DEEP | CLOSED)[method]}](methods/{method}.md)", kind + (", no labels" if method in NO_LABELS else "")
+
+
+def order_methods(name: str, bits: int) -> list[str]:
+    """Return the methods of a result file by their mean mAP, the best first."""
+    found = results(name)
+    methods = {run["method"] for run in found.select(bits=bits)}
+    return sorted(methods, key=lambda method: -fmean(found.scores("mAP", method=method, bits=bits).values()))
+
+
+def seen_classes() -> str:
+    """Return mAP at 32 bits, the paired distance to the best method, and the score of a stable sort."""
+    found = results("deep_table")
+    ordered = order_methods("deep_table", 32)
+    best = found.scores("mAP", method=ordered[0], bits=32)
+    rows = []
+    for method in ordered:
+        own = found.scores("mAP", method=method, bits=32)
+        behind = "" if method == ordered[0] else format_mean(best[seed] - own[seed] for seed in own)
+        stable = format_mean(found.scores("mAP_stable", method=method, bits=32).values())
+        rows.append((*name_cells(method), format_mean(own.values()), behind, stable))
+    header = ("method", "kind", "mAP, 32 bits", "behind the best, same draws", "mAP, stable sort")
+    return page_table(header, rows, range(2, 5))
+
+
+def closed_forms() -> str:
+    """Return mAP of closed forms by bits."""
+    rows = {name: ("mAP", {"method": method}) for method, name in CLOSED.items()}
+    return rows_by_bits("deep_table", rows)
+
+
+def rates() -> str:
+    """Return the scores of the learning rates on validation queries, after 30 epochs."""
+    found = results("deep_table_rates")
+    tried = sorted({run["train.optimizer.lr"] for run in found.select()})
+    rows = []
+    for method, name in DEEP.items():
+        scores = [found.scores("mAP", method=method, **{"train.optimizer.lr": rate})[CHOICE_DRAW] for rate in tried]
+        rows.append((f"[{name}](methods/{method}.md)", *map(format_figure, scores)))
+    return page_table(("30 epochs", *(f"{rate:g}" for rate in tried)), rows, range(1, len(tried) + 1))
+
+
+def heads() -> str:
+    """Return the scores of closed forms on validation queries with the features and with their signed roots."""
+    found = results("deep_table_heads")
+    rows = []
+    for method, name in CLOSED.items():
+        scores = [
+            found.scores("mAP", method=method, **{"head._target_": f"deephash.encoders.{head}"})[CHOICE_DRAW]
+            for head in ("Identity", "SignedRoots")
+        ]
+        rows.append((f"[{name}](methods/{method}.md)", *map(format_figure, scores)))
+    return page_table(("", "features", "signed roots"), rows, range(1, 3))
+
+
+def published() -> str:
+    """Return the scores of papers and of other people's reruns."""
+    header = ("data", "mAP at", "network, fine-tuned", "method", "bits: mAP", "source")
+    return page_table(header, PUBLISHED)
+
+
+TABLES = {
+    "deep_table": seen_classes,
+    "deep_table_closed": closed_forms,
+    "deep_table_rates": rates,
+    "deep_table_heads": heads,
+    "deep_table_published": published,
+}
