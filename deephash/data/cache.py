@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from deephash.data.sealed_tensors import read_tensors, write_tensors
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.unfinished_rows import UnfinishedRows, compute_rows
 from deephash.validation import StorageError
+
+log = logging.getLogger(__name__)
 
 BLOCK_IMAGES = 256
 """Number of images that are described, and of files that are decoded, at once."""
@@ -40,6 +43,7 @@ def read_or_compute(
             return read_tensors(path, key)
         except Exception as error:  # safetensors raises its own type for some faults and OSError for others
             warnings.warn(f"{path} cannot be used ({error}); computing it again.", stacklevel=2)
+    log.info("%s are computed once and kept in %s", name, path.parent)
     computed = UnfinishedRows(path.with_suffix(".unfinished"), key)
     tensors = compute(computed)
     try:

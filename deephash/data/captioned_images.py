@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from torch import Tensor
 
@@ -81,8 +81,10 @@ class CaptionedImages(ImageTextData):
         """
         if self.path.suffix.lower() != ".csv":
             raise InvalidInputError(f"path={str(self.path)!r} is not a .csv file; give {LAYOUT}.")
-        captions = read_column(self.path, self.caption_key)
-        listing = list_manifest(self.path, self.labels_key or find_label_column(self.path), self.label_separator)
+        heading, *rows = read_rows(self.path) or [[]]
+        captions = read_captions(heading, rows, self.caption_key, self.path)
+        labels_key = self.labels_key or find_label_column(heading, self.path)
+        listing = list_manifest(self.path, labels_key, self.label_separator)
         features: dict[str, Tensor] = {}
         computed_from: dict[str, str] = {}
         images = None
@@ -108,13 +110,18 @@ def read_rows(table: Path) -> list[list[str]]:
         return [row for row in csv.reader(stream, strict=True) if row]
 
 
-def read_column(table: Path, name: str) -> list[str]:
-    """Read the texts of a column, with single spaces.
+def read_captions(heading: list[str], rows: list[list[str]], name: str, table: Path) -> list[str]:
+    """Return the texts of the column of captions, with single spaces.
+
+    Args:
+        heading: names of the columns.
+        rows: the other rows of the table.
+        name: name of the column.
+        table: the file, for the message.
 
     Raises:
-        InvalidInputError: an unreadable file, no such column, or an empty field; the message has the row.
+        InvalidInputError: no such column, or an empty field; the message has the row.
     """
-    heading, *rows = read_rows(table) or [[]]
     names = [column.strip() for column in heading]
     if names.count(name) != 1:
         raise InvalidInputError(
@@ -129,16 +136,16 @@ def read_column(table: Path, name: str) -> list[str]:
     return texts
 
 
-def find_label_column(table: Path) -> str:
+def find_label_column(heading: list[str], table: Path) -> str:
     """Return the name of the column label or labels.
 
     Raises:
         InvalidInputError: there is none; the message says what labels are for.
     """
-    names: list[Any] = [column.strip() for column in (read_rows(table) or [[]])[0]]
+    names = [column.strip() for column in heading]
     for name in ("label", "labels"):
         if name in names:
-            return str(name)
+            return name
     raise InvalidInputError(
         f"{table} has no column 'label', but {', '.join(names)}; labels say which images and captions are relevant to "
         "each other: add the column, or name label columns: data.labels_key=NAME."

@@ -74,6 +74,14 @@ def create_log(path: Path, generation: str, bits: int) -> None:
     flush(path.parent)
 
 
+def is_log(file: IO[bytes], path: Path) -> bool:
+    """Return whether an open log is still the file at its path, so that a reader finds what is written."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
 def encode_record(change: Change, end: LogEnd) -> tuple[bytes, LogEnd]:
     """Return the record of a change that follows the end of a log, and the new end."""
     content = encode_change(change)

@@ -7,7 +7,7 @@ from typing import Any
 
 from deephash.indexes.background_compaction import BackgroundCompaction, is_due, report_failure
 from deephash.indexes.base import Index
-from deephash.indexes.change_log import LogEnd, create_log, encode_record, start_of_log
+from deephash.indexes.change_log import LogEnd, create_log, encode_record, is_log, start_of_log
 from deephash.indexes.changing_items import MutableItems
 from deephash.indexes.index_folder import (
     DESCRIPTION_FILE,
@@ -120,11 +120,7 @@ class ChangeLog:
         """Raise an error if no change can be logged."""
         if self.fault is not None:
             raise InvalidInputError(f"{self.folder}: {self.fault}; open it again with deephash.open_index.")
-        try:
-            is_own = os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
-        except OSError:
-            is_own = False
-        if not is_own:
+        if not is_log(self.file, self.path):
             # A change would go into a file that no reader finds, and a compaction into a new folder.
             raise InvalidInputError(
                 f"{self.path} is not the log that was opened; the folder was moved, removed or replaced: open the "

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.conversion import convert_numpy_numbers
-from deephash.indexes.change_log import encode_record, log_head, start_of_log
+from deephash.indexes.change_log import encode_record, is_log, log_head, start_of_log
 from deephash.indexes.index_folder import LOG_FILE
 from deephash.indexes.index_writing import remove_subfolders
 from deephash.indexes.item_rows import Change
@@ -158,11 +158,7 @@ class ShardedIndex:
         """Raise an error if no change can be logged."""
         if self.fault is not None:
             raise InvalidInputError(f"{self.folder}: {self.fault}; open it again.")
-        try:
-            is_own = os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
-        except OSError:
-            is_own = False
-        if not is_own:
+        if not is_log(self.file, self.path):
             raise InvalidInputError(
                 f"{self.path} is not the log that was opened; the folder was moved, removed or replaced: open it again."
             )

@@ -14,10 +14,12 @@ T = TypeVar("T")
 
 # Shorter work shows no bar.
 PATIENCE_SECONDS = 2.0
+# Held by the visible bar: a step of it that counts its own steps shows none, since a terminal has room for one.
+_bar = threading.Lock()
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate, and show a bar after two seconds if standard error is a terminal.
+    """Iterate, and show a bar after two seconds if standard error is a terminal and no other bar is visible.
 
     Args:
         iterable: any iterable.
@@ -36,7 +38,7 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
     for item in iterator:
         yield item
         done += 1
-        if time.monotonic() - start > PATIENCE_SECONDS:
+        if time.monotonic() - start > PATIENCE_SECONDS and _bar.acquire(blocking=False):
             break
     else:
         return
@@ -58,11 +60,14 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(description, total=total, completed=done)
-        for item in iterator:
-            yield item
-            progress.advance(task)
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(description, total=total, completed=done)
+            for item in iterator:
+                yield item
+                progress.advance(task)
+    finally:
+        _bar.release()
 
 
 class Waiting:

@@ -51,6 +51,18 @@ def test_a_bar_takes_the_place_of_the_clock(monkeypatch):
     assert "ITQ" in shown.getvalue()
 
 
+def test_steps_of_a_visible_bar_show_none(monkeypatch):
+    shown = terminal(monkeypatch)
+    for outer in track([1, 2, 3], "Images"):
+        assert list(track([outer, outer], "GIST")) == [outer, outer]
+    assert "Images" in shown.getvalue()
+    first_bar = shown.getvalue().index("Images")
+    assert "GIST" not in shown.getvalue()[first_bar:]
+    shown.truncate(0)
+    assert list(track([1, 2], "Ranking")) == [1, 2]
+    assert "Ranking" in shown.getvalue()
+
+
 def test_nothing_is_shown_where_there_is_no_terminal(monkeypatch):
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)

@@ -1,5 +1,6 @@
 """Features of images from a pretrained network of torchvision."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -78,12 +79,8 @@ class TorchvisionFeatures(Descriptor):
             InvalidInputError: missing or damaged weights, or weights of another network.
         """
         check_images(images)
-        source = TorchvisionSource(self.network, self.weights)
-        source.check()
-        network, _ = source.build_seeded(0)
-        source.load(network)
-        network.eval().to(self.device)
-        known = source.read_preprocessing()
+        network = self._loaded_network
+        known = TorchvisionSource(self.network, self.weights).read_preprocessing()
         mean, deviation = (
             torch.tensor(values, device=self.device)[:, None, None] for values in (known.mean, known.deviation)
         )
@@ -94,3 +91,12 @@ class TorchvisionFeatures(Descriptor):
             batch = batch[..., None].expand(-1, -1, -1, 3) if batch.ndim == 3 else batch
             features.append(network((batch.movedim(3, 1).float() / 255 - mean) / deviation).float().cpu())
         return torch.cat(features)
+
+    @cached_property
+    def _loaded_network(self) -> torch.nn.Module:
+        """The network with its weights, which all blocks of images use."""
+        source = TorchvisionSource(self.network, self.weights)
+        source.check()
+        network, _ = source.build_seeded(0)
+        source.load(network)
+        return network.eval().to(self.device)
