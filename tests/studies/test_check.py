@@ -104,7 +104,8 @@ def test_a_cell_of_digits_gives_the_figures_of_its_file(capsys):
     cell = [run for run in results.select(method="itq", bits=32) if run["seed"] < 2]
     for run in cell:
         run["precision@100"] += 0.1
-    assert check.check_cell(results, cell, None, [], 1e-4) is False
+    # ITQ's iterations amplify the rounding of a processor, so two draws are allowed four times the usual difference.
+    assert check.check_cell(results, cell, None, [], 4 * check.TOLERANCE) is False
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines] == ["agrees", "agrees", "DIFFERS"]
 
