@@ -41,6 +41,7 @@ PACKAGES = (
     "encoders",
     "evaluation",
     "indexes",
+    "integrations",
     "losses",
     "projections",
     "quantizers",

