@@ -1,10 +1,21 @@
 """Texts and their embeddings by a small real model, shared by the tests of all frameworks."""
 
+import asyncio
+import inspect
 import sqlite3
 from contextlib import closing
 from importlib.resources import files
 
 import pytest
+
+
+def pytest_pyfunc_call(pyfuncitem):
+    """Run an async test in an event loop of its own, without a plugin."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="session")
