@@ -189,7 +189,9 @@ class Index(MutableItems, ABC):
                         queries, wanted, allowed, count, is_filter=True
                     )
         self._check_ids(rows)
-        return distances, torch.from_numpy(self.items.ids_of(rows.numpy()))
+        if self.items.has_rows_as_ids:
+            return distances, rows
+        return distances, torch.from_numpy(self.items.ids_of(rows.numpy(), complete=self.exact and where is None))
 
     @convert_numpy_numbers
     def within(self, queries: Tensor | ArrayLike, radius: int, where: Where | None = None) -> WithinRadius:

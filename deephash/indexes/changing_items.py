@@ -2,6 +2,7 @@
 
 from abc import ABC
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -139,7 +140,10 @@ class MutableItems(PlainArguments, ABC):
         """Build the index again from `codes`; only called if `takes_changes`."""
 
     def _renumber(self, new_rows: NDArray[np.int64] | None) -> None:
-        """Give rows their new numbers (old rows,), -1 for removed ones; None keeps them. Take in all later rows."""
+        """Give rows their new numbers (old rows,), -1 for removed ones; None keeps them. Take in all later rows.
+
+        This index is a shallow copy of one that other threads search: replace its arrays, and change none in place.
+        """
         self._build()
 
     @convert_numpy_numbers
@@ -211,10 +215,22 @@ class MutableItems(PlainArguments, ABC):
             self.journal.compact(self)
 
     def rebuild(self) -> None:
-        """Drop the rows of removed items, and build the index again in memory."""
+        """Drop the rows of removed items, and build the index again in memory.
+
+        Other threads search the index as it was until the new one is complete.
+        """
+        self._check_items()
+        fresh = copy(self)
+        if self.items.alive is not None:
+            fresh.items = self.items.freeze()
+        fresh._renumber(fresh.items.compact())
+        with self.guard:
+            self.adopt(fresh)
+
+    def _check_items(self) -> None:
+        """Raise an error if the index has no items."""
         if not self.size:
             raise InvalidInputError("all items have been removed; add some first.")
-        self._renumber(self.items.compact())
 
     def adopt(self, other: "MutableItems") -> None:
         """Take over the rows and tables of another index of this kind, which must not be used again."""
@@ -234,20 +250,27 @@ class MutableItems(PlainArguments, ABC):
         if not len(change):
             return
         if self.journal is None:
-            with self.guard:
-                self.apply(change)
+            self.apply(change)
         else:
             self.journal.commit(self, change)
 
     def apply(self, change: Change) -> None:
-        """Carry out a checked change in memory."""
+        """Carry out a checked change in memory, and build the index again if that is due."""
+        with self.guard:
+            self._carry_out(change)
+        if self.size and self._is_rebuild_due():
+            self.rebuild()
+
+    def _carry_out(self, change: Change) -> None:
+        """Carry out a checked change; no thread searches meanwhile."""
         if change.operation != ADD and change.names is not None:
             self.items.remove(self.items.find(change.names))
         if change.codes is not None:
             self._extend(self.items.append(change.codes, change.names, change.columns))
-        removed = self.items.rows - self.size
-        if self.size and removed > max(MIN_REMOVED, self.max_removed * self.items.rows):
-            self.rebuild()
+
+    def _is_rebuild_due(self) -> bool:
+        """Return whether a change has left enough removed rows to build the index again."""
+        return self.items.rows - self.size > max(MIN_REMOVED, self.max_removed * self.items.rows)
 
     def _check_changeable(self) -> None:
         if not self.takes_changes:

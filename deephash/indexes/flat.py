@@ -7,15 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.indexes.allowed_search import search_allowed
 from deephash.indexes.base import Index
 from deephash.indexes.neighbour_lists import WithinRadius
+from deephash.ranking.allowed_rows import is_copied
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import MAX_FEW, FewSearch, RankingEngine
 from deephash.ranking.relevance import SharedLabel
 
 # Queries of a radius search that one search for nearest codes answers.
 RADIUS_QUERIES = 16
+ALL = np.empty(0, bool)
 
 
 @final
@@ -45,18 +46,26 @@ class Flat(Index):
         """A scan needs nothing besides the codes."""
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        if queries.shape[0] <= MAX_FEW:
-            self.few = self.few or self.engine.few_search()
-            if self.few is not None:
-                return self.few(queries.numpy(), self.items.codes, self.bits, k)
+        few = self._find_few(queries.shape[0])
+        if few is not None:
+            return few(queries.numpy(), self.items.codes, self.bits, k, ALL)
         # The codes were checked when they were added, and the queries by `search`.
         return self.engine._search(queries, self.codes, self.distance, k)
 
     def _search_among(
         self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_filter: bool
     ) -> tuple[Tensor, Tensor]:
-        # A copy for removed rows would be made by each search.
-        return search_allowed(self, queries, k, allowed, count, is_scan=is_filter)
+        few = self._find_few(queries.shape[0])
+        if few is not None and not is_copied(queries.shape[0], count, len(allowed)):
+            return few(queries.numpy(), self.items.codes, self.bits, k, allowed)
+        return self.engine._search_among(queries, self.codes, self.distance, k, torch.from_numpy(allowed))
+
+    def _find_few(self, queries: int) -> FewSearch | None:
+        """Return the engine's search for a few queries, if there are few and it has one now."""
+        if queries > MAX_FEW:
+            return None
+        self.few = self.few or self.engine.few_search()
+        return self.few
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
         # Count first. Then search each block of queries for as many neighbours as the largest count in the block.

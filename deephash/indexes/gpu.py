@@ -78,9 +78,14 @@ class GPU(Index):
         segment.write(self.codes[first:stop], 0)
         self._segments.append(segment)
 
-    def apply(self, change: Change) -> None:
-        """Carry out a checked change in memory, and on the devices."""
-        super().apply(change)
+    def rebuild(self) -> None:
+        """Drop the rows of removed items; searches wait, since two copies may exceed the memory of a device."""
+        self._check_items()
+        with self.guard:
+            self._renumber(self.items.compact())
+
+    def _carry_out(self, change: Change) -> None:
+        super()._carry_out(change)
         self._kept = None
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -118,6 +118,7 @@ class Items:
             held = getattr(self, name)
             setattr(frozen, name, None if held is None else GrowingRows(held.values))
         frozen._alive = None if self._alive is None else GrowingRows(self._alive.values.copy())
+        frozen._lookup = None if self._lookup is None else self._lookup.copy()
         frozen.columns, frozen.next_id, frozen.live = self.columns, self.next_id, self.live
         return frozen
 
@@ -125,11 +126,13 @@ class Items:
         """Return the rows that are not removed."""
         return np.arange(self.rows) if self.alive is None else np.flatnonzero(self.alive)
 
-    def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the ids of rows of any shape; negative rows stay."""
+    def ids_of(self, rows: NDArray[np.int64], *, complete: bool = False) -> NDArray[np.int64]:
+        """Return the ids of rows of any shape; negative rows stay, and `complete` tells that there are none."""
         if self._ids is None:
             return rows
-        return np.where(rows < 0, rows, self._ids.values[rows])
+        ids: NDArray[np.int64] = self._ids.values.take(rows)
+        # To look for negative rows takes several times as long as to take the ids of a few.
+        return ids if complete else np.where(rows < 0, rows, ids)
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of ids of any shape; -1 for an unknown id."""

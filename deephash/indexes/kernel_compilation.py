@@ -46,7 +46,10 @@ def compile_kernels() -> Path:
             weights = torch.ones(queries, bits, dtype=torch.int32)
             for distance in (Hamming(bits), Manhattan(bits // 2, 2), Asymmetric(bits, weights)):
                 rank_once(codes, database, distance)
-        MIH(database, bits).search(draw_codes(2, bits, generator), 3)
+        index = MIH(database, bits)
+        index.search(draw_codes(2, bits, generator), 3)
+        index.add(draw_codes(2, bits, generator))
+        index.compact()
     for bits in ITQ_BITS:
         with sign_flips(torch.randn(64, bits, generator=generator)) as flips:
             flips(torch.eye(bits, dtype=torch.float64))

@@ -1,6 +1,7 @@
 """Multi-index hashing: exact nearest codes without a scan (Norouzi, Punjani & Fleet, CVPR 2012)."""
 
 import math
+from copy import copy
 from itertools import pairwise
 from typing import Any, final
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.indexes import multi_index_kernels as kernels
-from deephash.indexes.allowed_search import RowScan, scan_rows, search_allowed
+from deephash.indexes.allowed_search import scan_rows
 from deephash.indexes.base import Index
 from deephash.indexes.multi_index_merge import merge_kernel
 from deephash.indexes.neighbour_lists import WithinRadius, sort_within
@@ -56,20 +57,32 @@ class LaterCodes:
     Args:
         tables: number of tables m.
         words: number of words W of a code.
-        buckets: number of places for buckets, as in the starts of the tables; 0 for no lists.
     """
 
-    def __init__(self, tables: int, words: int, buckets: int) -> None:
+    def __init__(self, tables: int, words: int) -> None:
         self.size = 0
         self.pool, self._used, self._tables = np.empty((0, words + 1), np.uint64), 0, tables
-        self.heads, self._tails = np.full(buckets, -1, np.int32), np.full(buckets, -1, np.int32)
+        self._tails = np.empty(0, np.int32)
 
-    def append(self, words: NDArray[np.uint64], first: int, *arrays: NDArray[np.int64]) -> None:
-        """Add codes with ids from `first` on; `arrays` are the first bits, lengths and places of the tables."""
+    def append(
+        self, words: NDArray[np.uint64], first: int, buckets: NDArray[np.int32], *arrays: NDArray[np.int64]
+    ) -> None:
+        """Add codes with ids from `first` on.
+
+        Args:
+            words: codes (n, W).
+            first: id of the first one.
+            buckets: buckets of all tables, int32 (places, 2), whose heads are set.
+            arrays: the first bits, lengths and places of the tables.
+        """
+        if not self.size:
+            if len(self._tails) != len(buckets):
+                self._tails = np.empty(len(buckets), np.int32)
+            self._tails.fill(-1)
         done = 0
         while True:
             done, self._used = kernels.append_kernel()(
-                words, done, first, *arrays, self.heads, self._tails, self.pool, self._used
+                words, done, first, *arrays, buckets, self._tails, self.pool, self._used
             )
             if done == len(words):
                 break
@@ -79,11 +92,14 @@ class LaterCodes:
             self.pool = wider
         self.size += len(words)
 
-    def clear(self) -> None:
-        """Empty the lists; their memory is kept, since new memory takes longer to get than to fill."""
-        self.size = self._used = 0
-        self.heads.fill(-1)
-        self._tails.fill(-1)
+    def emptied(self) -> "LaterCodes":
+        """Return empty lists in the same memory, which is left as it is until the first `append` to them.
+
+        New memory takes longer to get than to fill.
+        """
+        empty = copy(self)
+        empty.size = empty._used = 0
+        return empty
 
 
 @final
@@ -142,17 +158,15 @@ class MIH(Index):
         words = pack_words(self.codes.numpy())
         self._codes = np.empty((self.tables, *words.shape), np.uint64)
         self._ids = np.empty((self.tables, rows), np.int32)
-        starts = []
+        stops = np.cumsum(2**self._lengths + 1)
+        self._table_starts = np.concatenate([[0], stops[:-1]])
+        self._buckets = np.empty((stops[-1], 2), np.int32)
         values = np.empty(rows, np.int64)
         for table in track(range(self.tables), "Tables of the index"):
             kernels.substring_kernel()(words, self._firsts[table], self._lengths[table], values)
-            bucket_starts = np.zeros(2 ** lengths[table] + 1, np.int64)
-            kernels.sort_kernel()(words, values, bucket_starts, self._codes[table], self._ids[table])
-            starts.append(bucket_starts)
-        sizes = np.array([len(bucket_starts) for bucket_starts in starts], np.int64)
-        self._table_starts = np.cumsum(sizes) - sizes
-        self._starts = np.concatenate(starts)
-        self._late = LaterCodes(self.tables, words.shape[1], 0)
+            buckets = self._buckets[self._table_starts[table] : stops[table]]
+            kernels.sort_kernel()(words, values, buckets, self._codes[table], self._ids[table])
+        self._late = LaterCodes(self.tables, words.shape[1])
 
     def _renumber(self, new_rows: NDArray[np.int64] | None) -> None:
         rows = self.items.rows
@@ -163,32 +177,30 @@ class MIH(Index):
         words = self._codes.shape[2]
         codes = np.empty((self.tables, rows, words), np.uint64)
         ids = np.empty((self.tables, rows), np.int32)
-        starts = np.empty_like(self._starts)
+        buckets = np.empty_like(self._buckets)
         new_ids = np.empty(0, np.int32) if new_rows is None else new_rows.astype(np.int32)
-        bounds = [*self._table_starts.tolist(), len(starts)]
+        bounds = [*self._table_starts.tolist(), len(buckets)]
         for table, (start, stop) in enumerate(pairwise(bounds)):
             merge_kernel()(
                 self._codes[table],
                 self._ids[table],
-                self._starts[start:stop],
-                self._late.heads[start:stop],
+                self._buckets[start:stop],
                 self._late.pool,
                 new_ids,
                 codes[table],
                 ids[table],
-                starts[start:stop],
+                buckets[start:stop],
             )
-        self._codes, self._ids, self._starts = codes, ids, starts
-        self._late.clear()
+        self._codes, self._ids, self._buckets = codes, ids, buckets
+        self._late = self._late.emptied()
 
     def _extend(self, first: int) -> None:
-        rows = self.items.rows
-        check_rows(rows)
-        if not len(self._late.heads):
-            self._late = LaterCodes(self.tables, self._codes.shape[2], len(self._starts))
-        self._late.append(pack_words(self.items.codes[first:]), first, self._firsts, self._lengths, self._table_starts)
-        if self._late.size > max(MIN_LATE, MAX_LATE * rows):
-            self.rebuild()
+        check_rows(self.items.rows)
+        places = (self._firsts, self._lengths, self._table_starts)
+        self._late.append(pack_words(self.items.codes[first:]), first, self._buckets, *places)
+
+    def _is_rebuild_due(self) -> bool:
+        return super()._is_rebuild_due() or self._late.size > max(MIN_LATE, MAX_LATE * self.items.rows)
 
     @property
     def looked_at(self) -> NDArray[np.int64]:
@@ -202,7 +214,7 @@ class MIH(Index):
         self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_filter: bool
     ) -> tuple[Tensor, Tensor]:
         if is_filter and count < MIN_SHARE * len(allowed):
-            return scan_rows(self, queries, k, np.flatnonzero(allowed))
+            return scan_rows(self, queries, k, allowed)
         return self._search_tables(queries, k, allowed, count, self.patience * (FILTERED_PATIENCE if is_filter else 1))
 
     def _search_tables(
@@ -219,10 +231,9 @@ class MIH(Index):
         if given_up.any():
             far = queries[given_up]
             if len(allowed):
-                rows = RowScan(self.codes, self.bits, self._scan)
-                near, found = search_allowed(rows, far, k, allowed, count, is_scan=True)
+                near, found = self._scan._search_among(far, self.codes, self.distance, k, torch.from_numpy(allowed))
             else:
-                near, found = self._scan.search(far, self.codes, self.distance, k)
+                near, found = self._scan._search(far, self.codes, self.distance, k)
             distances[given_up], ids[given_up] = near.numpy(), found.numpy()
         return torch.from_numpy(distances), torch.from_numpy(ids)
 
@@ -238,7 +249,7 @@ class MIH(Index):
 
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:
         rows = pack_words(queries.numpy())
-        tables = (self._codes, self._ids, self._starts, self._table_starts, self._firsts, self._lengths)
-        arrays = (*tables, self._late.pool, self._late.heads if self._late.size else self._late.heads[:0])
+        tables = (self._codes, self._ids, self._buckets, self._table_starts, self._firsts, self._lengths)
+        arrays = (*tables, self._late.pool)
         threads = torch.get_num_threads() if self.threads is None else self.threads
         run_in_threads(kernel, (rows, arrays, *arguments), len(queries), threads)

@@ -2,13 +2,14 @@
 
 Codes are rows of uint64 words. The table of a substring is the database sorted by the value of that substring. Items
 with the same value form a bucket, which is contiguous in memory. The table consists of the sorted codes, their ids, and
-the start of each bucket.
+the buckets, int32 (values + 1, 2): the start of each bucket, and the head of its list of later items or -1. Start and
+head are together, so that a search waits for the memory once.
 
 Items that are added later are in lists of chunks beside the tables: a bucket may have a list, whose chunks double in
 size, so that a search reads most of a long list in sequence. The rows of `pool`, W + 1 words, are the heads of chunks
 and their items: a code and its id. A head is the number of items, with the size of the chunk above bit 32, and the row
-of the next chunk plus 1. `heads` and `tails` are the rows of a bucket's first and last chunk. A search reads the list
-of a bucket after the bucket itself.
+of the next chunk plus 1. The head and the tail of a bucket's list are the rows of its first and last chunk. A search
+reads the list of a bucket after the bucket itself.
 
 An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its
 substrings show which table that is, so no list of visited items is needed.
@@ -73,25 +74,27 @@ def substring_kernel() -> Kernel:
 def sort_kernel() -> Kernel:
     """Return a kernel that sorts codes by the value of a substring, stably.
 
-    The kernel fills `starts`, int64 (2^length + 1,), with the start of each value's bucket, and `laid` and `ids` with
-    the sorted codes and their ids. All values of `starts` must be 0 before the call.
+    The kernel fills `buckets`, int32 (2^length + 1, 2), with the start of each value's bucket and no list, and `laid`
+    and `ids` with the sorted codes and their ids.
     """
 
-    def sort(codes, values, starts, laid, ids):
+    def sort(codes, values, buckets, laid, ids):
+        for value in range(len(buckets)):
+            buckets[value, 0], buckets[value, 1] = 0, -1
         for item in range(len(values)):
-            starts[values[item] + 1] += 1
-        for value in range(len(starts) - 1):
-            starts[value + 1] += starts[value]
+            buckets[values[item] + 1, 0] += 1
+        for value in range(len(buckets) - 1):
+            buckets[value + 1, 0] += buckets[value, 0]
         for item in range(len(values)):
-            place = starts[values[item]]
-            starts[values[item]] += 1
+            place = buckets[values[item], 0]
+            buckets[values[item], 0] += 1
             ids[place] = item
             for word in range(codes.shape[1]):
                 laid[place, word] = codes[item, word]
         # Each start has moved to the end of its bucket, which is the start of the next one.
-        for value in range(len(starts) - 1, 0, -1):
-            starts[value] = starts[value - 1]
-        starts[0] = 0
+        for value in range(len(buckets) - 1, 0, -1):
+            buckets[value, 0] = buckets[value - 1, 0]
+        buckets[0, 0] = 0
 
     return compiled(sort)
 
@@ -101,11 +104,12 @@ def append_kernel() -> Kernel:
     """Return a kernel that appends codes to the lists of their buckets.
 
     The kernel appends the codes (n, W) from row `begin` on, with ids from `first` on, in chunks from row `used` of the
-    pool on. `heads` and `tails`, int32, have the places of `starts`, and -1 for an empty list. It returns the row of
-    the first code for which the pool may be too small, or n, and the number of used rows of the pool.
+    pool on. `buckets` are those of all tables, and `tails`, int32, the tails of their lists, -1 for an empty list. It
+    returns the row of the first code for which the pool may be too small, or n, and the number of used rows of the
+    pool.
     """
 
-    def append(codes, begin, first, firsts, lengths, table_starts, heads, tails, pool, used):
+    def append(codes, begin, first, firsts, lengths, table_starts, buckets, tails, pool, used):
         width = codes.shape[1]
         for row in range(begin, len(codes)):
             if used + len(firsts) * (MAX_CHUNK + 1) > len(pool):
@@ -118,7 +122,7 @@ def append_kernel() -> Kernel:
                     size, count = np.int64(pool[chunk, 0] >> np.uint64(32)), np.int64(pool[chunk, 0] & LOW)
                 if count == size:
                     if chunk < 0:
-                        heads[bucket] = used
+                        buckets[bucket, 1] = used
                     else:
                         pool[chunk, 1] = np.uint64(used + 1)
                     chunk, count, size = used, np.int64(0), min(max(2 * size, 1), MAX_CHUNK)
@@ -197,10 +201,10 @@ def nearest_kernel(words: int) -> Kernel:
     """Return a kernel that finds the k nearest codes of each query, exactly, with ties ordered by id.
 
     The kernel answers `queries` (q, W) from `begin` to `end`. `arrays` are the sorted codes `laid` (m, n, W) and the
-    `ids` int32 (m, n) of each table; `starts`, the bucket starts of all tables, and `table_starts` (m,), the place of
-    each table in it; `firsts` (m,) and `lengths` (m,), the first bits and lengths of the substrings; and the lists of
-    later codes, `pool` and `heads`. Without later codes, `heads` is empty. `allowed`, bool, of all items, is false for
-    an item that must not be found; if it is empty, all are allowed.
+    `ids` int32 (m, n) of each table; the `buckets` of all tables, and `table_starts` (m,), the place of each table in
+    them; `firsts` (m,) and `lengths` (m,), the first bits and lengths of the substrings; and the `pool` of the lists of
+    later codes. `allowed`, bool, of all items, is false for an item that must not be found; if it is empty, all are
+    allowed.
     `most_work` is the maximal work of a query; its unit is the cost of a code in a linear scan. The kernel fills
     `distances` (q, k), `found` (q, k) with the ids, and `looked` (q, 2) with the numbers of visited buckets and codes.
     Integers are int64 unless noted.
@@ -212,7 +216,7 @@ def nearest_kernel(words: int) -> Kernel:
     """
 
     def search(queries, arrays, allowed, k, most_work, distances, found, looked, begin, end):
-        laid, ids, starts, table_starts, firsts, lengths, pool, heads = arrays
+        laid, ids, buckets, table_starts, firsts, lengths, pool = arrays
         tables, _, width = laid.shape
         counts = np.empty(64 * width + 1, np.int64)
         query_values = np.empty(tables, np.uint64)
@@ -220,7 +224,7 @@ def nearest_kernel(words: int) -> Kernel:
         for row in range(begin, end):
             query = queries[row]
             counts[:] = 0
-            kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
+            kept, bound, within, seen, visited = 0, 64 * width, 0, 0, 0
             for table in range(tables):
                 query_values[table] = substring(query, firsts[table], lengths[table])
             # Steps visit the tables radius by radius. After step s = m · radius + table, all codes within distance s
@@ -228,7 +232,7 @@ def nearest_kernel(words: int) -> Kernel:
             step = 0
             while bound >= step or within < k:
                 table, radius = step % tables, step // tables
-                planned = buckets + choose(lengths[table], radius)
+                planned = visited + choose(lengths[table], radius)
                 if planned * BUCKET_COST + seen * CANDIDATE_COST > most_work:
                     break
                 codes, of = laid[table], ids[table]
@@ -236,9 +240,9 @@ def nearest_kernel(words: int) -> Kernel:
                     mask = (np.uint64(1) << np.uint64(radius)) - np.uint64(1)
                     last = np.uint64(1) << np.uint64(lengths[table])
                     while mask < last:
-                        buckets += 1
+                        visited += 1
                         bucket = table_starts[table] + np.int64(query_values[table] ^ mask)
-                        for place in range(starts[bucket], starts[bucket + 1]):
+                        for place in range(np.int64(buckets[bucket, 0]), np.int64(buckets[bucket + 1, 0])):
                             seen += 1
                             distance = apart(query, codes, place, words)
                             if distance > bound:
@@ -253,7 +257,7 @@ def nearest_kernel(words: int) -> Kernel:
                                 near, near_ids, kept, bound, within = keep(
                                     distance, item, near, near_ids, counts, kept, bound, within, k
                                 )
-                        chunk = np.int64(heads[bucket]) if len(heads) else -1
+                        chunk = np.int64(buckets[bucket, 1])
                         while chunk >= 0:
                             for place in range(chunk + 1, chunk + 1 + np.int64(pool[chunk, 0] & LOW)):
                                 seen += 1
@@ -272,7 +276,7 @@ def nearest_kernel(words: int) -> Kernel:
                             break
                         mask = next_mask(mask)
                 step += 1
-            looked[row, 0], looked[row, 1] = buckets, seen
+            looked[row, 0], looked[row, 1] = visited, seen
             if bound >= step or within < k:
                 found[row, 0] = -1
                 continue
@@ -302,7 +306,7 @@ def radius_kernel(words: int) -> Kernel:
     """
 
     def search(queries, arrays, radius, counts, offsets, distances, found, fill, begin, end):
-        laid, ids, starts, table_starts, firsts, lengths, pool, heads = arrays
+        laid, ids, buckets, table_starts, firsts, lengths, pool = arrays
         tables, _, width = laid.shape
         query_values = np.empty(tables, np.uint64)
         for row in range(begin, end):
@@ -319,7 +323,7 @@ def radius_kernel(words: int) -> Kernel:
                 last = np.uint64(1) << np.uint64(lengths[table])
                 while mask < last:
                     bucket = table_starts[table] + np.int64(query_values[table] ^ mask)
-                    for place in range(starts[bucket], starts[bucket + 1]):
+                    for place in range(np.int64(buckets[bucket, 0]), np.int64(buckets[bucket + 1, 0])):
                         distance = apart(query, codes, place, words)
                         if distance > radius:
                             continue
@@ -328,7 +332,7 @@ def radius_kernel(words: int) -> Kernel:
                                 distances[offsets[row] + total] = distance
                                 found[offsets[row] + total] = of[place]
                             total += 1
-                    chunk = np.int64(heads[bucket]) if len(heads) else -1
+                    chunk = np.int64(buckets[bucket, 1])
                     while chunk >= 0:
                         for place in range(chunk + 1, chunk + 1 + np.int64(pool[chunk, 0] & LOW)):
                             distance = apart(query, pool, place, words)

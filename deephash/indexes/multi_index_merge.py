@@ -21,18 +21,18 @@ LOW = np.uint64((1 << 32) - 1)
 def merge_kernel() -> Kernel:
     """Return a kernel that writes one table again, with the lists of later codes in their buckets.
 
-    `laid` (n, W), `ids` int32 (n,) and `starts` (buckets + 1,) are the table; `heads` int32 (buckets,) and `pool`, the
-    lists of later codes, which may be empty. `new_ids`, int32, are the new ids by old ids, ascending, and -1 for
-    removed items; if it is empty, ids stay. The kernel fills `merged`, `merged_ids` and `merged_starts`, and returns
-    the number of items. The items of a bucket stay ordered by id.
+    `laid` (n, W), `ids` int32 (n,) and `buckets` int32 (values + 1, 2) are the table, and `pool` the lists of later
+    codes. `new_ids`, int32, are the new ids by old ids, ascending, and -1 for removed items; if it is empty, ids stay.
+    The kernel fills `merged`, `merged_ids` and `merged_buckets`, and returns the number of items. The items of a bucket
+    stay ordered by id.
     """
 
-    def merge(laid, ids, starts, heads, pool, new_ids, merged, merged_ids, merged_starts):
+    def merge(laid, ids, buckets, pool, new_ids, merged, merged_ids, merged_buckets):
         width = laid.shape[1]
         filled = 0
-        for bucket in range(len(starts) - 1):
-            merged_starts[bucket] = filled
-            for place in range(starts[bucket], starts[bucket + 1]):
+        for bucket in range(len(buckets) - 1):
+            merged_buckets[bucket, 0], merged_buckets[bucket, 1] = filled, -1
+            for place in range(np.int64(buckets[bucket, 0]), np.int64(buckets[bucket + 1, 0])):
                 item = np.int64(ids[place])
                 if len(new_ids):
                     item = np.int64(new_ids[item])
@@ -42,7 +42,7 @@ def merge_kernel() -> Kernel:
                 for word in range(width):
                     merged[filled, word] = laid[place, word]
                 filled += 1
-            chunk = np.int64(heads[bucket]) if len(heads) else -1
+            chunk = np.int64(buckets[bucket, 1])
             while chunk >= 0:
                 for place in range(chunk + 1, chunk + 1 + np.int64(pool[chunk, 0] & LOW)):
                     item = np.int64(pool[place, width])
@@ -55,7 +55,7 @@ def merge_kernel() -> Kernel:
                         merged[filled, word] = pool[place, word]
                     filled += 1
                 chunk = np.int64(pool[chunk, 1]) - 1
-        merged_starts[len(starts) - 1] = filled
+        merged_buckets[len(buckets) - 1, 0], merged_buckets[len(buckets) - 1, 1] = filled, -1
         return filled
 
     return compiled(merge)

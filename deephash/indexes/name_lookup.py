@@ -1,5 +1,6 @@
 """Rows of names: a sorted array of the first names, and a dictionary of those that were added later."""
 
+from copy import copy
 from itertools import repeat
 from typing import Any
 
@@ -29,6 +30,12 @@ class SortedNames:
                 "names to select or change items by name."
             )
         self._later: dict[Any, int] = {}
+
+    def copy(self) -> "SortedNames":
+        """Return a copy that later changes of this one leave as it is; the sorted names are shared."""
+        copied = copy(self)
+        copied._later = dict(self._later)
+        return copied
 
     def extend(self, names: NDArray[Any], first: int) -> None:
         """Add the names of rows from `first` on; they replace earlier rows of the same names."""

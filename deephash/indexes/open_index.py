@@ -147,8 +147,7 @@ class ChangeLog:
                 self.fault = None
             raise
         self.end = end
-        with index.guard:
-            index.apply(change)
+        index.apply(change)
         self.fault = None
         if self.compaction is not None:
             self.compaction.take(change)

@@ -43,7 +43,8 @@ def select_rows(items: Items, where: Where) -> NDArray[np.bool_]:
     if mask.shape != (items.live,):
         raise InvalidInputError(f"where is a mask of shape {mask.shape}; expected ({items.live},), one for each item.")
     if items.alive is None:
-        return mask
+        # Kernels are compiled for arrays that can be written to.
+        return np.require(mask, requirements=["C", "W"])
     selected = np.zeros(items.rows, bool)
     selected[items.alive] = mask
     return selected

@@ -123,6 +123,14 @@ class AutoEngine(RankingEngine):
                 return TorchEngine(SMALL_BLOCK)._search(query_codes, database_codes, distance, k)
         return select_engine(query_codes.device)._search(query_codes, database_codes, distance, k)
 
+    def _search_among(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int, allowed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self._is_small("search", query_codes, database_codes, distance, sorts=16 * k > len(database_codes)):
+            with small_rankings.single_thread():
+                return TorchEngine(SMALL_BLOCK)._search_among(query_codes, database_codes, distance, k, allowed)
+        return select_engine(query_codes.device)._search_among(query_codes, database_codes, distance, k, allowed)
+
     def few_search(self) -> FewSearch | None:
         """Return that of the kernels, once they are loaded."""
         if not small_rankings.is_spent(("search", Hamming.__name__)):

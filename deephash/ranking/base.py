@@ -16,8 +16,9 @@ from deephash.ranking.relevance import Relevance
 
 MAX_FEW = 6
 """Maximal number of queries of `RankingEngine.few_search`."""
-FewSearch = Callable[[NDArray[np.uint8], NDArray[np.uint8], int, int], tuple[Tensor, Tensor]]
-"""Function of queries (q, B), database (N, B), code length b and k that returns distances and ids, int64 (q, k)."""
+FewSearch = Callable[[NDArray[np.uint8], NDArray[np.uint8], int, int, NDArray[np.bool_]], tuple[Tensor, Tensor]]
+"""Function of queries (q, B), database (N, B), code length b, k and the allowed items, bool (N,), or (0,) for all, that
+returns distances and ids, int64 (q, k)."""
 
 
 class RankingEngine(PlainArguments, ABC):
@@ -113,6 +114,14 @@ class RankingEngine(PlainArguments, ABC):
     @abstractmethod
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         """Implement `search` for checked inputs and q >= 1."""
+
+    def _search_among(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int, allowed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Implement `search` among the allowed items, bool (N,), at least k of them, for checked inputs and q >= 1."""
+        rows = allowed.nonzero()[:, 0]
+        distances, places = self._search(query_codes, database_codes[rows], distance, k)
+        return distances, rows[places]
 
     @abstractmethod
     def _relevant_ranks(

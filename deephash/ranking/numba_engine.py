@@ -12,6 +12,7 @@ from torch import Tensor
 from deephash.functional.compiled import Kernel
 from deephash.ranking import numba_kernels as kernels
 from deephash.ranking import numba_layout as layouts
+from deephash.ranking.allowed_rows import is_copied, take_codes
 from deephash.ranking.base import FewSearch, RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Asymmetric, Distance, Hamming
@@ -28,6 +29,7 @@ SHARE = 2 * kernels.BLOCK
 PART = 1 << 22
 SCRATCHES = [np.empty(0, kind) for kind in (np.uint8, np.uint16, np.uint32)]
 NO_WEIGHTS = np.empty((0, 0), np.int32)
+ALL = np.empty(0, bool)
 
 
 def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
@@ -47,7 +49,9 @@ def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, thr
             done.result()
 
 
-def search_few(queries: NDArray[np.uint8], database: NDArray[np.uint8], bits: int, k: int) -> tuple[Tensor, Tensor]:
+def search_few(
+    queries: NDArray[np.uint8], database: NDArray[np.uint8], bits: int, k: int, allowed: NDArray[np.bool_]
+) -> tuple[Tensor, Tensor]:
     """Find the k nearest codes of a few queries in this thread; a search may take less time than to start another.
 
     Calls of torch are avoided, since each takes as long as the comparison of thousands of codes.
@@ -56,21 +60,41 @@ def search_few(queries: NDArray[np.uint8], database: NDArray[np.uint8], bits: in
         queries: packed codes uint8 (q, B), q from 1 to FEW.
         database: packed codes uint8 (N, B).
         bits: code length b.
-        k: number of neighbours, 1 to N.
+        k: number of neighbours, 1 to the number of allowed items.
+        allowed: bool (N,), false for an item that must not be found; (0,) to allow all.
     """
     items, size = database.shape[0], queries.shape[0]
     if items > PART:
-        found = [
-            search_few(queries, database[first : first + PART], bits, min(k, PART, items - first))
-            for first in range(0, items, PART)
-        ]
-        ids = [part[1] + PART * number for number, part in enumerate(found)]
-        return merge_nearest([part[0] for part in found], ids, k)
-    distances, rows = np.empty((size, k), np.int64), np.empty((size, k), np.int64)
+        found, ids = [], []
+        for first, count in list_parts(items, allowed):
+            part = slice(first, first + PART)
+            distances, rows = search_few(queries, database[part], bits, min(k, count), allowed[part])
+            found.append(distances)
+            ids.append(rows.add_(first))
+        return merge_nearest(found, ids, k)
+    near, places = np.empty((size, k), np.int64), np.empty((size, k), np.int64)
     scratch = SCRATCHES[0 if bits < 1 << 8 else 1 if bits < 1 << 16 else 2]
-    database = np.ascontiguousarray(database)
-    search_nearest(pack_rows(queries), database, items, 1, scratch, bits + 1, distances, rows, 0, size)
-    return torch.from_numpy(distances), torch.from_numpy(rows)
+    codes: NDArray[np.uint8 | np.uint64]
+    if layouts.FEW_FORM == "rows":
+        asked, codes = pack_rows(queries), np.ascontiguousarray(database)
+    else:
+        asked, codes = layouts.pack_words(queries), layouts.pack_words(database)
+    search_nearest(asked, codes, items, 1, scratch, bits + 1, allowed, near, places, 0, size)
+    return torch.from_numpy(near), torch.from_numpy(places)
+
+
+def list_parts(items: int, allowed: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the first item of each part of a database, and the number of its allowed items, if there are any.
+
+    Args:
+        items: number of items N.
+        allowed: bool (N,), or (0,) if all are allowed.
+    """
+    firsts = range(0, items, PART)
+    if not len(allowed):
+        return [(first, min(PART, items - first)) for first in firsts]
+    counts = [int(np.count_nonzero(allowed[first : first + PART])) for first in firsts]
+    return [(first, count) for first, count in zip(firsts, counts, strict=True) if count]
 
 
 @final
@@ -116,17 +140,36 @@ class NumbaEngine(RankingEngine):
         return DistanceCounts(total, relevant)
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
+        return self._search_rows(query_codes, database_codes, distance, k, ALL)
+
+    def _search_among(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int, allowed: Tensor
+    ) -> tuple[Tensor, Tensor]:
         self._check_cpu(query_codes)
-        if query_codes.shape[0] <= layouts.FEW and isinstance(distance, Hamming) and self.few_search() is not None:
-            return search_few(query_codes.numpy(), database_codes.numpy(), distance.bits, k)
+        mask = allowed.contiguous().numpy()
+        count = int(np.count_nonzero(mask))
+        if not is_copied(len(query_codes), count, len(mask)):
+            return self._search_rows(query_codes, database_codes, distance, k, mask)
+        rows = np.flatnonzero(mask)
+        taken = torch.from_numpy(take_codes(database_codes.contiguous().numpy(), rows))
+        distances, places = self._search_rows(query_codes, taken, distance, k, ALL)
+        return distances, torch.from_numpy(rows.take(places.numpy()))
+
+    def _search_rows(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int, allowed: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor]:
+        """Search among the allowed rows, bool (N,), or (0,) for all."""
+        self._check_cpu(query_codes)
+        if query_codes.shape[0] <= layouts.FEW and isinstance(distance, Hamming):
+            return search_few(query_codes.numpy(), database_codes.numpy(), distance.bits, k, allowed)
         found: list[tuple[Tensor, Tensor]] = []
-        for first in range(0, len(database_codes), PART):
+        for first, count in list_parts(len(database_codes), allowed):
             part = database_codes[first : first + PART]
-            distances = torch.empty(len(query_codes), min(k, len(part)), dtype=torch.int64)
+            distances = torch.empty(len(query_codes), min(k, count), dtype=torch.int64)
             ids = torch.empty_like(distances)
             for start, stop in layouts.query_blocks(len(query_codes), distance):
                 layout = self._lay_out(query_codes, part, distance, start, stop)
-                results = (distances[start:stop].numpy(), ids[start:stop].numpy())
+                results = (allowed[first : first + PART], distances[start:stop].numpy(), ids[start:stop].numpy())
                 self._run(search_nearest, (*layout.arguments, distance.maximum + 1, *results), stop - start)
             found.append((distances, ids.add_(first)))
         if len(found) == 1:
@@ -134,8 +177,8 @@ class NumbaEngine(RankingEngine):
         return merge_nearest([distances for distances, _ in found], [ids for _, ids in found], k)
 
     def few_search(self) -> FewSearch | None:
-        """Return `search_few` if the processor has its instructions."""
-        return search_few if layouts.FEW_FORM == "rows" else None
+        """Return `search_few`."""
+        return search_few
 
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance

@@ -32,14 +32,15 @@ def mark_near(near, used, size, limits, masks):
 
 
 @compiled
-def search_nearest(queries, database, items, group, scratch, bins, distances, ids, begin, end):
+def search_nearest(queries, database, items, group, scratch, bins, allowed, distances, ids, begin, end):
     """Find the k nearest items of each query in one pass and without a sort.
 
     A query takes the items nearer than its limit and counts their distances. After each chunk, the limit falls to the
     distance within which k items are, since a later item at that distance loses the tie. The first chunk's own counts
     give its limit. Finally the counts give the start of each distance in the result, and the taken items, in database
     order, are written to their places. `bins` is the number of possible distances, D + 1; `distances` and `ids`, int64
-    (q, k), are filled.
+    (q, k), are filled. `allowed`, bool (items,), is false for an item that must not be found, and true for at least k
+    items; if it is empty, all are allowed. Few items are nearer than the limit, and only these are looked up in it.
     """
     k, rows = distances.shape[1], min(BLOCK, end - begin)
     near, narrow = np.empty((BLOCK + 1, CHUNK), scratch.dtype), np.empty(CHUNK + LANES, np.uint8)
@@ -56,11 +57,16 @@ def search_nearest(queries, database, items, group, scratch, bins, distances, id
         for start in range(0, items, CHUNK):
             size = min(CHUNK, items - start)
             measure(queries, first, used, database, start, size, group, near)
-            if start == 0 and size > k:
+            # Among the nearest items of the first chunk, this number contains k allowed ones.
+            enough = k
+            if start == 0 and len(allowed):
+                for place in range(size):
+                    enough += not allowed[place]
+            if start == 0 and size > enough:
                 for a in range(used):
                     count(near[a, :size], narrow, counts[a])
                     limit, reached = 0, 0
-                    while reached < k:
+                    while reached < enough:
                         reached += counts[a, limit]
                         limit += 1
                     limits[a] = limit
@@ -76,6 +82,12 @@ def search_nearest(queries, database, items, group, scratch, bins, distances, id
                     tile = np.int64(lowest_one(some))
                     some &= some - np.uint64(1)
                     found += list_ones(masks[a, tile], tile * LANES, pointer_to(places, found))
+                if len(allowed):
+                    listed, found = found, 0
+                    for hit in range(listed):
+                        place = places[hit]
+                        places[found] = place
+                        found += allowed[start + place]
                 limit, length, inside = limits[a], lengths[a], within[a] + found
                 for hit in range(0, found, 2):
                     place = np.int64(places[hit])

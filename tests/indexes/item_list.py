@@ -107,7 +107,7 @@ class ItemList:
         assert index.named(index.ids).tolist() == [item[1] for item in self.items]
         if not self.items:
             return
-        queries = random_codes(self.rng, 3, self.bits)
+        queries = random_codes(self.rng, int(self.rng.integers(1, 9)), self.bits)
         queries[0] = self.items[int(self.rng.integers(len(self.items)))][2]
         for where, chosen in self.filters():
             k = int(self.rng.integers(1, len(self.items) + 1))

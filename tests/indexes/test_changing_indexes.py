@@ -1,6 +1,8 @@
 """Indexes whose items are added, changed and removed: every search equals a scan of a plain list of the items."""
 
 import datetime
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
 
 import numpy as np
 import polars
@@ -11,9 +13,11 @@ from hypothesis import strategies as st
 from item_list import NAMINGS, ItemList
 
 import deephash
-from deephash.indexes import allowed_search, changing_items, mih
+from deephash.indexes import allowed_search, changing_items, mih, multi_index_kernels
 from deephash.indexes.build_index import index_class, index_kinds
 from deephash.indexes.mih import MIH
+from deephash.ranking import numba_engine, numba_layout, numba_search
+from deephash.ranking.numba_engine import NumbaEngine
 from deephash.validation import InvalidInputError
 
 OWN = ["flat", "mih", "gpu"]
@@ -49,12 +53,24 @@ def change_and_check(kind, operations, naming, bits, rows, seed, new_folder, **m
         model.check()
 
 
-@pytest.mark.parametrize("kind", ["flat", "mih"])
 @settings(max_examples=60, deadline=None)
 @given(patience=st.sampled_from([1.0, 1e9]), **CHANGES)
-def test_any_changes_leave_what_a_list_finds(kind, patience, tmp_path_factory, **changes):
-    more = {"patience": patience} if kind == "mih" else {}
-    change_and_check(kind, **changes, new_folder=lambda: tmp_path_factory.mktemp("index"), **more)
+def test_any_changes_of_tables(patience, tmp_path_factory, **changes):
+    change_and_check("mih", **changes, new_folder=lambda: tmp_path_factory.mktemp("index"), patience=patience)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    engine=st.sampled_from([None, NumbaEngine(1)]),
+    form=st.sampled_from(["words", "rows"]),
+    part=st.sampled_from([16, numba_engine.PART]),
+    **CHANGES,
+)
+def test_any_changes_of_a_scan(engine, form, part, tmp_path_factory, **changes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba_layout, "FEW_FORM", form)
+        patch.setattr(numba_engine, "PART", part)
+        change_and_check("flat", **changes, new_folder=lambda: tmp_path_factory.mktemp("index"), engine=engine)
 
 
 @settings(max_examples=8, deadline=None)
@@ -115,9 +131,10 @@ def test_a_removed_cluster_hides_no_neighbour(kind, clustered_codes):
     assert allowed_search.MORE - 3 < 6
 
 
-def test_an_empty_index_takes_items_again(clustered_codes, tmp_path):
+@pytest.mark.parametrize("kind", OWN)
+def test_an_empty_index_takes_items_again(kind, clustered_codes, tmp_path):
     codes = clustered_codes(5, 64, 0)
-    index = deephash.index(codes, "mih", names=list("abcde"))
+    index = deephash.index(codes, kind, names=list("abcde"), **SETTINGS.get(kind, {}))
     index.remove(list("abcde"))
     assert len(index) == 0
     assert index.within(codes, 64).ids.tolist() == []
@@ -129,6 +146,77 @@ def test_an_empty_index_takes_items_again(clustered_codes, tmp_path):
             refused()
     assert index.add(codes[:2], names=["a", "f"]).tolist() == [5, 6]
     assert index.named(index.search(codes[:1], 1)[1]).tolist() == [["a"]]
+
+
+@pytest.mark.parametrize("kind", ["flat", "mih"])
+def test_searches_go_on_while_an_index_is_built_again(kind, monkeypatch, clustered_codes):
+    codes = clustered_codes(90, 64, 0)
+    index = deephash.index(codes[:60], kind, names=np.arange(60))
+    index.guard, found = Lock(), []
+    renumber = type(index)._renumber
+
+    def search_meanwhile(fresh, new_rows):
+        renumber(fresh, new_rows)
+        with index.guard:
+            found.append(index.search(codes[50:70], 4))
+
+    monkeypatch.setattr(type(index), "_renumber", search_meanwhile)
+    index.add(codes[60:], names=np.arange(60, 90))
+    compared = len(found)
+    for first in range(0, 40, 4):
+        index.remove(np.arange(first, first + 4))
+        for distances, ids in found[compared:]:
+            after = index.search(codes[50:70], 4)
+            assert torch.equal(distances, after[0])
+            assert torch.equal(ids, after[1])
+        compared = len(found)
+    assert compared > 3
+    assert index.items.rows < 60
+
+
+@pytest.mark.parametrize("kind", ["flat", "mih"])
+def test_threads_find_what_no_change_concerns(kind, clustered_codes):
+    """One thread adds, removes and so rebuilds, while another searches for items that stay."""
+    codes = clustered_codes(3000, 64, 0)
+    index = deephash.index(codes[:400], kind)
+    index.guard, ended = Lock(), Event()
+    expected = MIH(codes[:100], 64).search(codes[:100], 1)[1]
+
+    def change():
+        for first in range(400, 3000, 10):
+            index.remove(index.add(codes[first : first + 10]))
+        ended.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        changes = pool.submit(change)
+        searches = 0
+        while not (ended.is_set() or changes.done()) or not searches:
+            with index.guard:
+                distances, ids = index.search(codes[:100], 1)
+            assert (distances == 0).all()
+            assert torch.equal(ids, expected)
+            searches += 1
+        changes.result()
+    assert index.ids.tolist() == list(range(400))
+
+
+@pytest.mark.parametrize("kind", ["flat", "mih"])
+def test_masks_of_any_kind_need_no_other_kernel(kind, clustered_codes):
+    """A kernel is compiled for each kind of array, which takes seconds."""
+    codes = clustered_codes(300, 64, 0)
+    settings = {"engine": NumbaEngine()} if kind == "flat" else {}
+    index = deephash.index(codes, kind, **settings)
+    mask = np.arange(300) % 5 > 0
+    kernel = numba_search.search_nearest if kind == "flat" else multi_index_kernels.nearest_kernel(1)
+    expected = index.search(codes[:9], 5, where=mask)
+    index.search(codes[:2], 5, where=mask)  # Few queries have a layout of their own.
+    compiled = len(kernel.signatures)
+    fixed = mask.copy()
+    fixed.flags.writeable = False
+    for where in (fixed, np.repeat(mask, 2)[::2], torch.from_numpy(mask), mask.tolist()):
+        for queries in (codes[:9], codes[:2]):
+            assert torch.equal(index.search(queries, 5, where=where)[1], expected[1][: len(queries)])
+    assert len(kernel.signatures) == compiled
 
 
 def test_refused_changes_change_nothing(clustered_codes):

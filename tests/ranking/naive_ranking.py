@@ -149,3 +149,23 @@ def assert_equals_naive(engine, case):
         expected_distances, expected_ids = naive_search(case, k)
         np.testing.assert_array_equal(distances.numpy(), expected_distances)
         np.testing.assert_array_equal(ids.numpy(), expected_ids)
+
+
+def assert_search_among_equals_naive(engine, case):
+    """A search among few or most items, of which the first may all be left out."""
+    items = len(case.database_bits)
+    if not items or not len(case.query_bits):
+        return
+    rng, nearest = np.random.default_rng(items), naive_search(case, items)
+    for share, first in ((0.1, 0), (0.9, 0), (0.97, items // 3)):
+        allowed = rng.random(items) < share
+        allowed[:first] = False
+        allowed[rng.integers(first, items)] = True
+        count = int(allowed.sum())
+        kept = allowed[nearest[1]]
+        for k in {1, count}:
+            found = engine._search_among(
+                case.query_codes, case.database_codes, case.distance, k, torch.from_numpy(allowed)
+            )
+            for ours, every in zip(found, nearest, strict=True):
+                np.testing.assert_array_equal(ours.numpy(), every[kept].reshape(-1, count)[:, :k])

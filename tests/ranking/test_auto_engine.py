@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from naive_ranking import KINDS, assert_equals_naive, make_case
+from naive_ranking import KINDS, assert_equals_naive, assert_search_among_equals_naive, make_case
 
 from deephash.ranking import auto_engine
 from deephash.ranking.auto_engine import AutoEngine, SmallRankings, estimate_seconds
@@ -41,7 +41,9 @@ def account(monkeypatch):
 def test_small_rankings_take_plain_torch(monkeypatch, account, kind, relevance):
     monkeypatch.setattr(auto_engine, "select_engine", lambda device: pytest.fail("loads kernels"))
     threads = torch.get_num_threads()
-    assert_equals_naive(AutoEngine(), make_case(1, 11, 60, kind, relevance))
+    case = make_case(1, 11, 60, kind, relevance)
+    assert_equals_naive(AutoEngine(), case)
+    assert_search_among_equals_naive(AutoEngine(), case)
     assert torch.get_num_threads() == threads
 
 

@@ -11,7 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_ranking import Case, assert_equals_naive, cases, make_case, naive_distances, naive_rank, naive_search
+from naive_ranking import (
+    Case,
+    assert_equals_naive,
+    assert_search_among_equals_naive,
+    cases,
+    make_case,
+    naive_distances,
+    naive_rank,
+    naive_search,
+)
 
 import deephash
 from deephash.functional.compiled import compiled
@@ -69,6 +78,7 @@ def test_equals_naive(form, case):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba_layout, "FORM", form)
         assert_equals_naive(NumbaEngine(), case)
+        assert_search_among_equals_naive(NumbaEngine(), case)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -114,6 +124,7 @@ def test_few_queries_equal_naive(form, case):
             found = NumbaEngine().search(few.query_codes, few.database_codes, few.distance, len(few.database_bits))
             for ours, expected in zip(found, naive_search(few, len(few.database_bits)), strict=True):
                 np.testing.assert_array_equal(ours, expected)
+            assert_search_among_equals_naive(NumbaEngine(), few)
         if len(case.query_bits) <= 6:
             assert_equals_naive(NumbaEngine(), case)
 
@@ -137,7 +148,7 @@ def test_few_queries_of_an_index_and_in_parts(monkeypatch, form, k):
     for queries in (case.query_codes, torch.cat([case.query_codes] * 2, 1)[:, :8]):  # The second has strides.
         for ours, expected in zip(index.search(queries, k), naive_search(case, k), strict=True):
             np.testing.assert_array_equal(ours, expected)
-    assert (index.few is not None) == (form == "rows")
+    assert index.few is not None
 
 
 @compiled
@@ -177,6 +188,7 @@ def test_nearest_of_many_items(monkeypatch, form, bits, spread, k):
     expected_distances, expected_ids = naive_search(case, k)
     np.testing.assert_array_equal(distances, expected_distances)
     np.testing.assert_array_equal(ids, expected_ids)
+    assert_search_among_equals_naive(NumbaEngine(), case)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -205,7 +217,9 @@ def test_databases_are_searched_in_parts(monkeypatch):
     """Ties between parts are ordered by id, and the last part has fewer items than neighbours are wanted."""
     monkeypatch.setattr(numba_engine, "PART", 32)
     for queries in (1, MANY):
-        assert_equals_naive(NumbaEngine(), make_case(3, queries, 100, "hamming", "label", 9))
+        case = make_case(3, queries, 100, "hamming", "label", 9)
+        assert_equals_naive(NumbaEngine(), case)
+        assert_search_among_equals_naive(NumbaEngine(), case)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_ranking import KINDS, assert_equals_naive, cases, make_case
+from naive_ranking import KINDS, assert_equals_naive, assert_search_among_equals_naive, cases, make_case
 
 from deephash.ranking import torch_engine
 from deephash.ranking.torch_engine import TorchEngine
@@ -14,6 +14,7 @@ from deephash.validation import InvalidInputError
 @given(cases(st.integers(1, 1024)), st.sampled_from([2**16, 2**18, 2**28]))
 def test_equals_naive(case, block_bytes):
     assert_equals_naive(TorchEngine(block_bytes), case)
+    assert_search_among_equals_naive(TorchEngine(block_bytes), case)
 
 
 @pytest.mark.parametrize("relevance", ["label", "labels", "neighbours"])
