@@ -32,6 +32,10 @@ class Loss(PlainArguments, nn.Module, ABC):
     """Whether the paper takes some of the codes as targets, through which no gradient passes. The gradient is then not
     the slope of the value."""
 
+    targets: ClassVar[tuple[str, ...]] = ()
+    """Names of buffers of fixed target bits, positive or negative, with the code length as their last axis. `nested`
+    gives all prefixes the same targets."""
+
     @abstractmethod
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Compute the loss of a batch, a scalar."""

@@ -1,6 +1,6 @@
 """A batch of training items, the input of losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ class TrainingBatch:
         neighbours: bool (n, n), symmetric, True for neighbours and on the diagonal; None if no loss needs it.
         second_codes: floating (n, l), codes of another augmentation of the same items, the second view of
             `Augmentation`; None if no loss needs them.
-        quantizer: the quantiser that produced `codes`, for losses that use its thresholds.
+        quantizer: the quantiser that produced `codes`, for losses that use its thresholds, of which the first k belong
+            to `projections`.
         rows: with two views, the row of `features` of each code, int64 (n,); an item has one code per view, and all of
             its codes are in one batch. None with one view.
         views: with two views, the number of the view of each code, int64 (n,). None with one view.
@@ -55,6 +56,17 @@ class TrainingBatch:
     def others(self) -> Tensor:
         """Bool (n, n), pairs of two different items."""
         return ~torch.eye(len(self), dtype=torch.bool, device=self.codes.device)
+
+    def first_bits(self, bits: int) -> "TrainingBatch":
+        """Return the batch with only the first bits of each code, for a quantiser of one bit per projection.
+
+        Args:
+            bits: number of bits and of projections to keep.
+        """
+        if bits == self.codes.shape[1]:
+            return self
+        second = None if self.second_codes is None else self.second_codes[:, :bits]
+        return replace(self, codes=self.codes[:, :bits], projections=self.projections[:, :bits], second_codes=second)
 
     def complete_codes(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes of the items that have both views, with two views only.

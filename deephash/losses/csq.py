@@ -67,6 +67,7 @@ class CSQ(Loss):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    targets: ClassVar[tuple[str, ...]] = ("centres", "ties")
 
     centres: Tensor
     ties: Tensor

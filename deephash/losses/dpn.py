@@ -42,6 +42,7 @@ class DPN(Loss):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    targets: ClassVar[tuple[str, ...]] = ("codewords", "ties")
 
     codewords: Tensor
     ties: Tensor

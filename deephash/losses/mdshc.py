@@ -86,6 +86,7 @@ class MDSHC(Loss):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels", "neighbours"})
+    targets: ClassVar[tuple[str, ...]] = ("centres",)
 
     centres: Tensor
 

@@ -86,6 +86,7 @@ class OrthoHash(Loss):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    targets: ClassVar[tuple[str, ...]] = ("directions",)
 
     directions: Tensor
 

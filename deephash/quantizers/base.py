@@ -129,8 +129,11 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         return self
 
     def scale_to_units(self, projections: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-        """Return projections (n, k) and their thresholds (k, T), divided by the unit of each projection."""
-        unit = self.unit.to(thresholds.dtype).expand(self.projection_dim)
+        """Return projections (n, k) and their thresholds (k, T), divided by the unit of each projection.
+
+        Both may be of the first projections only.
+        """
+        unit = self.unit.to(thresholds.dtype).expand(self.projection_dim)[: len(thresholds)]
         return projections / unit, thresholds / unit[:, None]
 
     def check_fitted(self) -> None:

@@ -11,7 +11,7 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
     """Return projections and thresholds, divided by the unit of each projection (see `Quantizer.calibrate`).
 
     Args:
-        projections: floating (n, k).
+        projections: floating (n, k), all of the quantiser's or only the first.
         quantizer: module with `thresholds` (k,) or (k, T), and with `allocation` (k,) if projections differ in their
             bits: q bits use the first 2^q - 1 thresholds. None for a threshold of 0 and a unit of 1.
 
@@ -40,6 +40,7 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
         count = 2**allocation - 1
         unused = torch.arange(thresholds.shape[1], device=thresholds.device) >= count[:, None]
         thresholds = thresholds.masked_fill(unused, torch.inf)
+    thresholds = thresholds[: projections.shape[1]]
     projections, thresholds = quantizer.scale_to_units(projections, thresholds)
     return projections, thresholds.to(projections.dtype)
 

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,17 @@ from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.io.instantiation import build
 from deephash.io.path_settings import describe_paths
+from deephash.losses.base import Loss
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.training.encoder_placement import get_hasher_encoder, is_described
 from deephash.training.fit_module import FitModule
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, check_number
+
+# The loss that sums the other losses over prefixes of the codes.
+NESTED = "nested"
 
 
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:
@@ -205,7 +210,7 @@ def select_losses(config: DictConfig) -> dict[str, Any]:
 
 
 def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
-    """Build the weighted sum of the chosen losses.
+    """Build the weighted sum of the chosen losses, each of them summed over prefixes if `nested` is chosen too.
 
     Args:
         config: config of a run.
@@ -213,13 +218,19 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
             labels), items, input_dim and generator.
 
     Raises:
-        InvalidInputError: a loss needs classes and there are none, a loss takes one view and there are two, or a
-            setting is unknown.
+        InvalidInputError: a loss needs classes and there are none, a loss takes one view and there are two, a setting
+            is unknown, or `nested` is the only loss.
     """
     losses, weights = {}, {}
-    for name, entry in select_losses(config).items():
+    chosen = select_losses(config)
+    nested = chosen.pop(NESTED, None)
+    if nested is not None and not chosen:
+        raise InvalidInputError(
+            f"loss={NESTED} sums another loss over prefixes of the codes, and there is none; name it too, such as "
+            f"loss=[csq,{NESTED}]."
+        )
+    for name, entry in chosen.items():
         weights[name] = entry.get("weight", 1.0)
-        settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
         takes = inspect.signature(get_object(entry._target_)).parameters
         views = sizes["input_dim"]
         if isinstance(views, Mapping) and "one_view" in getattr(get_object(entry._target_), "requires", ()):
@@ -231,8 +242,27 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
             raise InvalidInputError(
                 f"loss={name} learns from labels, and the data have none; choose a loss of pairs, such as loss=ap."
             )
-        losses[name] = build(settings, **{size: value for size, value in sizes.items() if size in takes})
+        if nested is None:
+            losses[name] = _build_one_loss(entry, sizes)
+            continue
+        losses[name] = _build_one_loss(nested, {**sizes, "of": partial(_build_loss_of_prefix, entry, sizes)})
+        for term, weight in ((name, weights[name]), (NESTED, nested.get("weight", 1.0))):
+            check_number(weight, f"loss.{term}.weight")
+        weights[name] *= nested.get("weight", 1.0)
     return WeightedSum(losses, weights)
+
+
+def _build_one_loss(entry: DictConfig, sizes: Mapping[str, Any]) -> Loss:
+    """Build a loss from its settings and the sizes that it takes; its weight is one of the sum."""
+    settings = OmegaConf.masked_copy(entry, [str(key) for key in entry if key != "weight"])
+    takes = inspect.signature(get_object(entry._target_)).parameters
+    loss: Loss = build(settings, **{size: value for size, value in sizes.items() if size in takes})
+    return loss
+
+
+def _build_loss_of_prefix(entry: DictConfig, sizes: Mapping[str, Any], bits: int) -> Loss:
+    """Build a loss of the first bits, of which each has one projection."""
+    return _build_one_loss(entry, {**sizes, "code_length": bits, "projections": bits})
 
 
 def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:

@@ -24,9 +24,11 @@ from deephash.evaluation.scoring import ScoreSettings
 from deephash.hashers.hasher_views import AnyHasher, calibrate_margins, get_code_rows, get_views, relax_codes
 from deephash.io.files import write_json
 from deephash.losses.batch import TrainingBatch
+from deephash.losses.nested import Nested
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.quantizers.relaxations.base import Relaxation
 from deephash.ranking.base import RankingEngine
+from deephash.ranking.distance import Hamming
 from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.fit_module import training_affinity
 from deephash.training.joint_settings import PARTS, JointSettings
@@ -298,11 +300,18 @@ class JointModule(HashingModule):
                 module.set_progress(min(1.0, progress))
 
     def check_losses(self, labels: Tensor | None) -> None:
-        """Raise an error for losses that need labels or views that the training items lack."""
+        """Raise an error for losses that need labels, views or bits that the items or the quantiser do not have."""
         views = len(get_views(self.hasher))
+        quantizer = next(iter(get_views(self.hasher).values())).quantizer
+        has_one_bit = isinstance(quantizer.distance, Hamming) and quantizer.projection_dim == quantizer.bits
         for name, loss in self.loss.losses.items():
             requires = loss.requires
             assert isinstance(requires, frozenset)
+            if isinstance(loss, Nested) and not has_one_bit:
+                raise InvalidInputError(
+                    "loss=nested cuts codes of one bit per projection, which are not those of "
+                    f"{type(quantizer).__name__}; choose quantizer=sbq."
+                )
             if "two_views" in requires and views == 1:
                 raise InvalidInputError(
                     f"loss={name} compares two views of an item; choose data with two, such as data=wiki."

@@ -14,20 +14,25 @@ from torch import nn
 from deephash.data.views import Views
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
+from deephash.losses.classification import Classification
+from deephash.losses.nested import Nested
 from deephash.quantizers.sbq import SBQ
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "loss"
 LENGTH, CLASSES, FEATURES, ITEMS = 8, 4, 5, 12
+PREFIXES = [3, LENGTH]
 LEARNT = ("codes", "projections", "second_codes")
 SUPERVISION = {"labels", "single_labels", "neighbours", "second_codes", "one_view", "two_views"}
 
 
-def build(loss_class, seed=0):
+def build(loss_class, seed=0, length=LENGTH):
     """A loss as training builds it, with its class's own defaults; a part without a default is its YAML's."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = {"code_length": LENGTH, "projections": LENGTH, "classes": CLASSES, "input_dim": FEATURES}
+    sizes = {"code_length": length, "projections": length, "classes": CLASSES, "input_dim": FEATURES}
     sizes |= {"items": ITEMS, "generator": generator}
     given = {}
+    if loss_class is Nested:
+        return Nested(LENGTH, lambda bits: Classification(bits, CLASSES, generator), prefixes=PREFIXES)
     for name, parameter in inspect.signature(loss_class).parameters.items():
         if name in sizes:
             given[name] = sizes[name]
@@ -235,6 +240,61 @@ def check_own_weights_are_there_from_the_start(loss_class):
     second.load_state_dict(first.state_dict())
 
 
+def first_bits(batch, bits):
+    """A batch whose codes have only the first bits, with a quantiser of as many thresholds."""
+    quantizer = SBQ(bits).double()
+    quantizer.thresholds = nn.Parameter(batch.quantizer.thresholds[:bits].detach())
+    quantizer.unit = batch.quantizer.unit[:bits]
+    cut = {name: tensor.detach()[:, :bits].requires_grad_() for name, tensor in learnt(batch).items()}
+    return replace(batch, **cut, quantizer=quantizer)
+
+
+def check_it_can_be_nested(loss_class):
+    """Nested, it is the sum of its values on cut codes; with the whole code as the only prefix, it is itself."""
+    if loss_class is Nested:
+        return
+    weights = [0.5, 2.0]
+    nested = Nested(LENGTH, lambda bits: build(loss_class, length=bits), PREFIXES, weights).double()
+    assert nested.requires == loss_class.requires
+    batch = batch_for(nested)
+    batch.quantizer.calibrate(batch.projections)
+    with torch.no_grad():
+        batch.quantizer.thresholds.copy_(torch.linspace(-0.3, 0.3, LENGTH))
+    value, gradients = value_and_gradients(nested, batch)
+    expected, sums = 0.0, {name: torch.zeros_like(tensor) for name, tensor in learnt(batch).items()}
+    for bits, weight, loss in zip(PREFIXES, weights, nested.losses, strict=True):
+        assert {name: weights.shape for name, weights in loss.state_dict().items()} == {
+            name: weights.shape for name, weights in build(loss_class, length=bits).state_dict().items()
+        }
+        part, part_gradients = value_and_gradients(loss, first_bits(batch, bits))
+        expected = expected + weight * part
+        for name, gradient in part_gradients.items():
+            sums[name][:, :bits] += weight * gradient
+    assert torch.allclose(value, expected, rtol=1e-12)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, sums[name], rtol=1e-9, atol=1e-14), name
+    alone = Nested(LENGTH, lambda bits: build(loss_class, length=bits), [LENGTH]).double()
+    value, gradients = value_and_gradients(alone, batch)
+    own_value, own_gradients = value_and_gradients(build(loss_class).double(), batch)
+    assert torch.equal(value, own_value)
+    assert gradients.keys() == own_gradients.keys()
+    assert all(torch.equal(gradient, own_gradients[name]) for name, gradient in gradients.items())
+
+
+def check_its_targets_are_shared_by_prefixes(loss_class):
+    loss = build(loss_class)
+    constant = {name for name, buffer in loss.named_buffers() if LENGTH in buffer.shape and bool((buffer != 0).all())}
+    assert set(loss.targets) == (set() if loss_class is Nested else constant), "targets are all fixed target bits"
+    if not loss.targets:
+        return
+    nested = Nested(LENGTH, lambda bits: build(loss_class, length=bits), PREFIXES)
+    for name in loss.targets:
+        shorter, longer = (getattr(each, name) for each in nested.losses)
+        assert torch.equal(longer[..., : PREFIXES[0]].sign(), shorter.sign()), name
+        assert torch.equal(longer[..., PREFIXES[0] :], getattr(loss, name)[..., PREFIXES[0] :]), name
+        assert torch.equal(longer.abs(), getattr(loss, name).abs()), name
+
+
 def check_what_it_requires_has_a_name(loss_class):
     assert isinstance(loss_class.requires, frozenset)
     assert loss_class.requires <= SUPERVISION
@@ -256,6 +316,8 @@ CHECKS = [
     check_an_item_is_no_neighbour_of_itself,
     check_steps_lower_it,
     check_own_weights_are_there_from_the_start,
+    check_it_can_be_nested,
+    check_its_targets_are_shared_by_prefixes,
     check_what_it_requires_has_a_name,
     check_docstring,
 ]
@@ -437,6 +499,24 @@ class DeadWeights(Loss):
         return batch.codes.square().mean()
 
 
+class OneLength(Loss):
+    """Reads codes of one length only."""
+
+    def forward(self, batch):
+        return (batch.codes - torch.linspace(0.1, 0.9, LENGTH).to(batch.codes)).square().mean()
+
+
+class UnnamedTargets(Loss):
+    """Fixed target bits that it does not name."""
+
+    def __init__(self, code_length):
+        super().__init__()
+        self.register_buffer("centre", torch.ones(code_length))
+
+    def forward(self, batch):
+        return (batch.codes - self.centre).square().mean()
+
+
 class Misnamed(Loss):
     """Requires what no batch has."""
 
@@ -464,6 +544,8 @@ BROKEN = [
     (Unseeded, check_own_weights_are_there_from_the_start),
     (LateWeights, check_own_weights_are_there_from_the_start),
     (DeadWeights, check_own_weights_are_there_from_the_start),
+    (OneLength, check_it_can_be_nested),
+    (UnnamedTargets, check_its_targets_are_shared_by_prefixes),
     (Misnamed, check_what_it_requires_has_a_name),
     (Constant, check_docstring),
 ]

@@ -51,6 +51,7 @@ def run_job(config: DictConfig) -> float | None:
     """
     with reporting_errors():
         with show_waiting("Loading Lightning"):
+            from deephash.command_line.nested_losses import add_nested_losses
             from deephash.report.summary import format_title, print_summary
             from deephash.training.dataset_cache import get_sweep_cache
             from deephash.training.encoder_placement import check_head, place_encoder
@@ -65,6 +66,8 @@ def run_job(config: DictConfig) -> float | None:
             sys.exit(2)
         if config.resume:
             config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
+        else:
+            add_nested_losses(config, get_overrides())
         check_head(place_encoder(config), get_overrides())
         sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
         result = train(config, get_output_folder(), get_sweep_cache() if sweeps else None)
