@@ -62,6 +62,15 @@ def test_deep_methods_learn_both_directions_and_are_stored(method, pairs, compos
     assert {name: type(part) for name, part in stored.encoder.items()} == {"image": MLP, "text": MLP}
 
 
+@pytest.mark.parametrize("method", ["dcmh", "ucch"])
+def test_losses_of_two_views_are_nested(method, pairs, compose_config, tmp_path):
+    settings = ("encoder.hidden=[16]", "train.epochs=1", "train.batch_size=100", "train.select_by=null")
+    chosen = (f"method={method}", f"loss=[{method},nested]", "loss.nested.prefixes=[4,16]")
+    result = train(compose_config(*pairs, *chosen, *settings, *FEW, "bits=16"), tmp_path)
+    assert result.row["loss"] == f"{method}+nested"
+    assert all(0 < result.row["metrics"][direction] <= 1 for direction in ACROSS)
+
+
 @pytest.mark.parametrize("loss", ["ap", "dcmh", "djsrh"])
 def test_each_view_has_a_network_of_its_own_and_both_learn(loss, pairs, compose_config, tmp_path):
     settings = ("encoder.image.widths=[8,16]", "encoder.hidden=[16]", "train.epochs=1", "train.batch_size=100")
