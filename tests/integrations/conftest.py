@@ -2,11 +2,15 @@
 
 import asyncio
 import inspect
+import os
 import sqlite3
 from contextlib import closing
 from importlib.resources import files
 
 import pytest
+
+# Read when Haystack is imported: tests report nothing to anyone.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 
 def pytest_pyfunc_call(pyfuncitem):
