@@ -88,6 +88,36 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
     return ((codes[:, :, None] >> shifts) & 1).flatten(1)[:, :bits].bool()
 
 
+def cut_codes(codes: Any, bits: int) -> Tensor:
+    """Cut packed codes to their first bits, for codes whose prefixes are codes, such as those of `NestedITQ`.
+
+    Args:
+        codes: packed codes uint8 (n, B) of at least `bits` bits; a tensor, an array or nested lists.
+        bits: length of the prefix.
+
+    Returns:
+        uint8 (n, ⌈bits/8⌉), contiguous, on the same device; the bits that pad the last byte are 0.
+
+    Raises:
+        InvalidInputError: the codes are not uint8 (n, B), or have fewer bits.
+
+    Examples:
+        >>> cut_codes(torch.tensor([[255, 1]], dtype=torch.uint8), 3)
+        tensor([[7]], dtype=torch.uint8)
+    """
+    check_bits(bits)
+    codes = as_codes(codes)
+    if codes.ndim != 2 or codes.shape[1] < code_bytes(bits):
+        raise InvalidInputError(
+            f"codes have shape {tuple(codes.shape)}; expected (n, bytes) with at least {code_bytes(bits)} bytes for "
+            f"a prefix of {bits} bits."
+        )
+    cut: Tensor = codes[:, : code_bytes(bits)].clone(memory_format=torch.contiguous_format)
+    if bits % 8:
+        cut[:, -1] &= (1 << bits % 8) - 1
+    return cut
+
+
 def swap_bit_order(codes: Any) -> Tensor:
     """Convert packed codes between little and big bit order, by reversing the bits of each byte.
 

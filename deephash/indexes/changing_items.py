@@ -51,7 +51,7 @@ class MutableItems(PlainArguments, ABC):
         InvalidInputError: no codes, or codes of the wrong length.
     """
 
-    takes_changes: ClassVar[bool] = False
+    takes_changes: bool = False
     """Whether items can be added and removed."""
     max_removed: ClassVar[float] = 1.0
     """Share of removed rows from which a removal drops them; 1 for engines whose rebuild may take minutes."""
