@@ -2,11 +2,11 @@
 
 python studies/nested_codes.py gist=gist.npy efficientnet=efficientnet.npy --seeds 3
 
-A file has the features of a collection, .npy (n, d), or the one tensor of a .safetensors file, as the cache of encoders
-and descriptors holds them. Each seed draws 1,000 queries; all other rows are the database, and everything is fitted on
-them. Recall is the share of a query's 10 nearest items by Euclidean distance that are among the first 100 by Hamming
-distance, with ties in the order of the database. The lines are nested ITQ, ITQ fitted to each length alone, and
-prefixes of the longest ITQ code. The runs are printed as rows of a result file.
+A file has the features of a collection, .npy (n, d), or the one tensor of a .safetensors file, as the cache of
+encoders and descriptors holds them. Each seed draws 1,000 queries; all other rows are the database, and everything is
+fitted on 20,000 of them. Recall is the share of a query's 10 nearest items by Euclidean distance that are among the
+first 100 by Hamming distance, with ties in the order of the database. The lines are nested ITQ, ITQ fitted to each
+length alone, and prefixes of the longest ITQ code. The runs are printed as rows of a result file.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from deephash.projections.nested_itq import NestedITQ
 from deephash.validation import InvalidInputError
 
 BITS = (64, 128, 256, 512)
-QUERIES, NEIGHBOURS, DEPTH = 1_000, 10, 100
+QUERIES, ROWS, NEIGHBOURS, DEPTH = 1_000, 20_000, 10, 100
 
 
 def read_features(path: Path) -> Tensor:
@@ -61,14 +61,15 @@ def measure(features: Tensor, seed: int) -> list[tuple[str, int, float]]:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(features), generator=generator)
     queries, database = features[order[:QUERIES]], features[order[QUERIES:]]
+    rows_of_fit = database[:ROWS]
     nearest = find_nearest(database, queries)
     d, rows = features.shape[1], []
-    nested = NestedITQ(d, max(BITS)).fit(database, generator=torch.Generator().manual_seed(seed))
+    nested = NestedITQ(d, max(BITS)).fit(rows_of_fit, generator=torch.Generator().manual_seed(seed))
     codes, query_codes = encode(nested, database), encode(nested, queries)
     rows += [("nested_itq", bits, compute_recall(codes, query_codes, bits, nearest)) for bits in BITS]
     alone = [bits for bits in BITS if bits <= d]
     for bits in alone:
-        itq = ITQ(d, bits).fit(database, generator=torch.Generator().manual_seed(seed))
+        itq = ITQ(d, bits).fit(rows_of_fit, generator=torch.Generator().manual_seed(seed))
         codes, query_codes = encode(itq, database), encode(itq, queries)
         rows.append(("itq", bits, compute_recall(codes, query_codes, bits, nearest)))
     rows += [("itq_prefix", bits, compute_recall(codes, query_codes, bits, nearest)) for bits in alone]

@@ -60,7 +60,7 @@ def test_equal_to_plain_numpy(bits, shortest, block):
 def test_first_block_is_the_code_of_itq_of_its_length(bits):
     features = features_of()
     nested = NestedITQ(12, 12, shortest=bits).double().fit(features, generator=torch.Generator().manual_seed(3))
-    itq = ITQ(12, bits).double().fit(features, generator=torch.Generator().manual_seed(3))
+    itq = ITQ(12, bits, 20).double().fit(features, generator=torch.Generator().manual_seed(3))
     assert torch.equal(nested(features)[:, :bits] >= 0, itq(features) >= 0)
 
 
