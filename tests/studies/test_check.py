@@ -75,7 +75,7 @@ def test_every_run_has_a_command_but_those_of_whole_studies():
             continue
         if not all(check.find_command(found, run) for run in found.select()):
             without.add(path.stem)
-    studies = {"satisfaction", "satisfaction_systems", "satisfaction_gains", "study_power"}
+    studies = {"nested_codes", "satisfaction", "satisfaction_systems", "satisfaction_gains", "study_power"}
     assert without == studies | {"joint_map_causes"}  # whose runs are named by their folders
 
 
