@@ -26,8 +26,8 @@ class Prefix(Index):
     """Two-stage search in one database of codes: candidates by their first bits, ordered by all bits.
 
     A scan of the first 128 of 512 bits reads a quarter of the memory. Then the whole codes of `factor` · k candidates
-    decide. Use it with codes whose prefixes retrieve well, such as those of `NestedITQ`. The prefixes are stored
-    once more, beside the codes. A radius search is exact, because whole codes are at least as far apart as their
+    decide. Use it with codes whose prefixes retrieve well, such as those of `NestedITQ`. The prefixes are also stored
+    apart from the codes. A radius search is exact, because whole codes are at least as far apart as their
     prefixes.
 
     Args:
