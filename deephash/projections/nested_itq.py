@@ -106,7 +106,7 @@ class NestedITQ(LinearProjection):
 
     ITQ spreads the variance of the first k principal components evenly over k bits. A prefix of its code is a poor
     code, because its bits see all components, and most of them have little variance. Bits of separate blocks of
-    components are no better: bits of late blocks weigh as much as those of early ones, although their variance is
+    components are no better: bits of the last blocks weigh as much as those of the first, although their variance is
     small.
     Nested ITQ learns bits in blocks, too, but each block completes the metric of those before. A bit whose direction w
     is scaled to unit variance adds w wᵀ to the metric that Hamming distance follows. ITQ's code of b bits has the
