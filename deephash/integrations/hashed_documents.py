@@ -73,7 +73,8 @@ class HashedDocuments:
             with a scale for each embedding), or "none", which orders by codes alone and drops embeddings once a hasher
             is fitted.
         measure: similarity: "cosine", "inner_product" or "euclidean", whose scores are negative distances. "none" has
-            "cosine" alone, estimated as 1 - 2h/b from the Hamming distance h.
+            "cosine" alone, estimated by that of the query's margins with the bits as 1 and -1 (of quantisers other
+            than SBQ, as 1 - 2h/b from the Hamming distance h).
         candidates: number of candidates that a search orders by their embeddings, at least k.
         kind: kind of index; one that takes changes, such as "flat" or "mih".
 
@@ -422,6 +423,8 @@ class HashedDocuments:
             rows, scores = self._search.find(vector, depth, allowed)
             if self.keeps_vectors and len(rows):
                 rows, scores = self._rescore(vector, rows)
+            elif isinstance(self._search, CodeSearch) and self._search.has_margins and len(rows):
+                rows, scores = self._search.order_by_margins(vector, rows)
             found = self.table.read_records(rows[:k])
             best = zip(found, scores[:k], rows[:k], strict=True)
             return [Hit(record, float(score), int(row)) for record, score, row in best]

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deephash.codes import unpack
 from deephash.hashers.hasher import Hasher
 from deephash.indexes.base import Index
 from deephash.indexes.build_index import index as make_index
 from deephash.indexes.growing_array import GrowingRows
 from deephash.indexes.neighbour_lists import NOT_FOUND
+from deephash.quantizers.sbq import SBQ
 
 # Removed rows are dropped when they are this share of all.
 MAX_REMOVED = 0.25
@@ -120,6 +122,11 @@ class CodeSearch:
         """Number of rows."""
         return 0 if self.index is None else self.index.size
 
+    @property
+    def has_margins(self) -> bool:
+        """Whether each bit is the sign of a margin, so that codes can be ordered by margins."""
+        return isinstance(self.hasher.quantizer, SBQ)
+
     def add(self, rows: Rows, codes: NDArray[np.uint8]) -> None:
         """Add rows behind the present ones, with their codes (n, ⌈b/8⌉)."""
         if not len(rows):
@@ -159,3 +166,20 @@ class CodeSearch:
         found = ids != NOT_FOUND
         rows: Rows = self._rows.values[ids[found]]
         return rows, 1 - 2 * distances[found].astype(np.float64) / self.hasher.bits
+
+    def order_by_margins(self, query: NDArray[np.float32], rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Order candidates by the cosine of the query's margins with the bits as 1 and -1, without stored vectors.
+
+        A differing bit costs its margin, so that the order is finer than by Hamming distance. Only SBQ has margins.
+        """
+        quantizer = self.hasher.quantizer
+        assert isinstance(quantizer, SBQ)
+        assert self.index is not None
+        rows = np.sort(rows)
+        places = self.index.items.rows_of(np.searchsorted(self._rows.values, rows))
+        signs = unpack(self.index.codes[torch.from_numpy(places)], self.hasher.bits).double() * 2 - 1
+        margins = (self.hasher.project(torch.from_numpy(query)[None])[0] - quantizer.thresholds.detach()).double()
+        length = float(torch.linalg.vector_norm(margins)) or 1.0
+        scores = (signs @ margins / (length * self.hasher.bits**0.5)).numpy()
+        order = np.argsort(-scores, kind="stable")
+        return rows[order], scores[order]

@@ -100,7 +100,7 @@ def test_candidates_are_the_nearest_codes(hasher):
     """Scores are of the embeddings, candidates of the codes; without embeddings, both are of the codes."""
     rows, query = random_rows(400), random_rows(1, 1)[0]
     codes = hasher.encode(rows)
-    distances, near = hasher.search(query[None], codes, 400)
+    near = hasher.search(query[None], codes, 400)[1]
     store = HashedDocuments(hasher=hasher, candidates=20)
     store.add(records(400), rows)
     allowed = set(near[0, :20].tolist())
@@ -108,9 +108,14 @@ def test_candidates_are_the_nearest_codes(hasher):
     assert ids_of(store.search(query, 5)) == [f"d{row}" for row in expected]
     codes_alone = HashedDocuments(hasher=hasher, vectors="none")
     codes_alone.add(records(400), rows)
+    margins = (hasher.project(query[None])[0] - hasher.quantizer.thresholds.detach()).numpy()
+    signs = np.unpackbits(codes.numpy(), axis=1, bitorder="little")[:, :32] * 2.0 - 1
+    estimates = signs @ margins / np.linalg.norm(margins) / 32**0.5
     hits = codes_alone.search(query, 5)
-    assert ids_of(hits) == [f"d{row}" for row in near[0, :5].tolist()]
-    assert [hit.score for hit in hits] == (1 - 2 * distances[0, :5] / 32).tolist()
+    assert ids_of(hits) == [f"d{row}" for row in np.argsort(-estimates, kind="stable")[:5]]
+    assert np.allclose([hit.score for hit in hits], np.sort(estimates)[::-1][:5])
+    codes_alone.remove([hits[0].record.id, "d0"])
+    assert ids_of(codes_alone.search(query, 4)) == [name for name in ids_of(hits)[1:] if name != "d0"][:4]
     with pytest.raises(InvalidInputError, match="keeps no embeddings"):
         codes_alone.embeddings_of(hits)
     with pytest.raises(InvalidInputError, match="dropped its embeddings"):
