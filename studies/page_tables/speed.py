@@ -7,6 +7,7 @@ from result_files import FOLDER, format_figure
 from page_tables.layout import page_table, results
 
 LISTED, NEAREST = 100, 10  # neighbours of a scan, and of multi-index hashing
+AT_A_TIME = ("100 at a time", "1 at a time")  # queries of a search of a changed index
 
 
 def format_milliseconds(value: float) -> str:
@@ -132,12 +133,39 @@ def changing_indexes_table() -> str:
 
     rows = [
         [measure, *(figure(next(run["value"] for run in found.find(kind=kind, measure=measure))) for kind in kinds)]
-        for measure in dict.fromkeys(run["measure"] for run in found.select())
+        for measure in dict.fromkeys(run["measure"] for run in found.select() if run["part"] in ("adds", "filters"))
     ]
     return page_table(("", *(f"`{kind}`" for kind in kinds)), rows, (1, 2))
 
 
-MAKERS = {"changing_indexes": changing_indexes_table, "indexes": indexes_table, "ranking": ranking_table}
+def replaced_items_table() -> str:
+    """Return the times of searches after half of the items were replaced, and of queries during adds, as ratios."""
+    found = results("replaced_items")
+
+    def pair(kind: str, bits: int, codes: int, first: str, second: str) -> str:
+        runs = {run["measure"]: run["value"] for run in found.select(kind=kind, bits=bits, codes=codes)}
+        if first not in runs:
+            return "not run"
+        return f"{format_figure(runs[first], 2)} ({format_figure(runs[second], 2)})"
+
+    replaced = "half of the items replaced, {}, against a new index, {}"
+    searches = [(words, [replaced.format(words, each) for each in ("mean", "slowest")]) for words in AT_A_TIME]
+    during = ("during adds", [f"query during adds, {each}, against rest" for each in ("median", "mean")])
+    columns = [(kind, *each) for each in (*searches, during) for kind in ("flat", "mih")]
+    header = ("bits", "codes", *(f"`{kind}`, {words}" for kind, words, _ in columns))
+    rows = [
+        [str(bits), f"{codes:,}", *(pair(kind, bits, codes, *measures) for kind, _, measures in columns)]
+        for bits, codes in dict.fromkeys((run["bits"], run["codes"]) for run in found.select())
+    ]
+    return page_table(header, rows, range(len(header)))
+
+
+MAKERS = {
+    "changing_indexes": changing_indexes_table,
+    "indexes": indexes_table,
+    "ranking": ranking_table,
+    "replaced_items": replaced_items_table,
+}
 TABLES = {name: table for name, table in MAKERS.items() if (FOLDER / f"{name}.json").exists()}
 FIGURES = {}
 if "ranking" in TABLES:
