@@ -34,6 +34,7 @@ def test_dependencies_are_what_the_package_imports():
     requirements = [project["dependencies"], *project["optional-dependencies"].values()]
     core, *extras = ({re.match(r"[\w-]+", line)[0] for line in lines} for lines in requirements)
     names = {"PIL": "pillow", "faiss": "faiss-cpu", "hydra": "hydra-core", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    names |= {"haystack": "haystack-ai", "llama_index": "llama-index-core"}
     # What always comes with another: torch, requests, fastapi and numba.
     names |= {"triton": "torch", "urllib3": "requests", "pydantic": "fastapi", "llvmlite": "numba"}
     imported = set()
