@@ -63,6 +63,22 @@ def seen_classes() -> str:
     return page_table(header, rows, range(2, 5))
 
 
+def unseen_classes() -> str:
+    """Return mAP among classes that were not trained on, and the paired distances above ITQ and ITQ+CCA."""
+    found = results("deep_table_unseen")
+    rows = []
+    for method in order_methods("deep_table_unseen", 32):
+        own = found.scores("mAP", method=method, bits=32)
+        above = [
+            ""
+            if method == rival
+            else format_mean(own[seed] - score for seed, score in found.scores("mAP", method=rival, bits=32).items())
+            for rival in ("itq", "itq_cca")
+        ]
+        rows.append((*name_cells(method), format_mean(own.values()), *above))
+    return page_table(("method", "kind", "mAP, 32 bits", "above ITQ", "above ITQ+CCA"), rows, range(2, 5))
+
+
 def closed_forms() -> str:
     """Return mAP of closed forms by bits."""
     rows = {name: ("mAP", {"method": method}) for method, name in CLOSED.items()}
@@ -101,6 +117,7 @@ def published() -> str:
 
 TABLES = {
     "deep_table": seen_classes,
+    "deep_table_unseen": unseen_classes,
     "deep_table_closed": closed_forms,
     "deep_table_rates": rates,
     "deep_table_heads": heads,
