@@ -37,7 +37,7 @@ GIVEN = {
 }
 # Of these a class is given what it takes.
 GIVEN_WHERE_TAKEN = {
-    "loss": {"code_length", "projections", "input_dim", "classes", "items", "generator"},
+    "loss": {"code_length", "projections", "input_dim", "classes", "items", "generator", "of"},
     # Of one view, or of two.
     "method": {"input_dim", "input_dims"},
 }

@@ -215,6 +215,7 @@ def test_a_word_or_a_class_name_is_used_once(installed):
     sys.modules.pop("second_package")
 
 
+@pytest.mark.ci
 def test_a_command_trains_with_the_loss_and_the_encoder_of_another_package(installed, tmp_path):
     source = """
 from deephash.encoders import Encoder

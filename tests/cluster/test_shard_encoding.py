@@ -108,6 +108,7 @@ def killed_shards(run_folder, parquet_folder, tmp_path_factory):
     return out
 
 
+@pytest.mark.ci
 def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, killed_shards, tmp_path):
     alone = tmp_path / "alone.npy"
     hasher, identity, _ = load_view(run_folder)

@@ -90,6 +90,7 @@ def replicas_of(driver):
     return sorted(named, key=lambda child: child.create_time())
 
 
+@pytest.mark.ci
 def test_served_through_a_kill_and_a_new_release(code_folder, database, queries, tmp_path):
     pytest.importorskip("ray")
     httpx = pytest.importorskip("httpx")

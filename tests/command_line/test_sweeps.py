@@ -28,6 +28,7 @@ def test_only_what_the_config_of_the_sweep_lacks_is_deferred(arguments, expected
     assert defer_settings(arguments) == (expected or arguments)
 
 
+@pytest.mark.ci
 def test_a_setting_reaches_the_jobs_of_a_sweep(forked, tmp_path):
     jobs = ("-m", "method=csq,dpn", "train.epochs=1", "encoder.hidden=[8]", "bits=8", "figures=false", "logger=none")
     status, _, err = forked(tmp_path, "train.py", *jobs, "hydra.sweep.dir=sweep")

@@ -185,6 +185,7 @@ def test_two_processes_give_the_figures_of_one(forked, tmp_path, monkeypatch):
     assert out.count("mAP_worst") <= 1, "both processes printed the result"
 
 
+@pytest.mark.ci
 def test_sweep_ends_with_one_table_and_one_plot(forked, tmp_path):
     """Two methods at two code lengths, one of which a method cannot give: the table shows it as failed."""
     jobs = ("-m", "method=lsh,pcah", "bits=16,1000")

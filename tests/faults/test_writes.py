@@ -207,6 +207,7 @@ def test_full_disk_in_a_run_says_what_is_saved(small_disk):
     assert not (small_disk / "run" / "metrics.json").exists()
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed as on POSIX systems")
 def test_killed_writers_leave_whole_files(tmp_path):
     script = ROOT / "benchmarks" / "killed_writes.py"

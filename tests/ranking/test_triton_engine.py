@@ -17,6 +17,7 @@ from deephash.validation import InvalidInputError
 pytestmark = pytest.mark.skipif(not triton_kernels.COUNTS_UNDER_MASK, reason="Triton counts no histogram under a mask")
 
 
+@pytest.mark.ci
 @compiled
 def test_interpreted():
     """Triton reads TRITON_INTERPRET when the kernels are defined, so those tests run in a process of their own."""
