@@ -5,7 +5,9 @@ from pathlib import Path
 import torch
 
 from deephash.functional.sign_flips import sign_flips
+from deephash.indexes.late_interaction import LateInteraction
 from deephash.indexes.mih import MIH
+from deephash.indexes.prefix import Prefix
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, Manhattan
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.numba_search import search_nearest
@@ -23,7 +25,7 @@ ITQ_BITS = (16, 24, 32, 48, 64, 96, 128)
 
 
 def compile_kernels() -> Path:
-    """Compile, or load, the kernels of ranking by each distance, of multi-index hashing and of ITQ.
+    """Compile, or load, the kernels of ranking by each distance, of the indexes that have their own, and of ITQ.
 
     Each is called on a few random codes. Kernels of some fits, such as FastHash's, are compiled by the first fit.
 
@@ -50,6 +52,10 @@ def compile_kernels() -> Path:
         index.search(draw_codes(2, bits, generator), 3)
         index.add(draw_codes(2, bits, generator))
         index.compact()
+        two_stage = Prefix(database, bits)
+        two_stage.search(draw_codes(2, bits, generator), 3)
+        two_stage.within(draw_codes(2, bits, generator), 3)
+        LateInteraction(database, [0, 30, 70]).search(draw_codes(2, bits, generator), [0, 2], 1)
     for bits in ITQ_BITS:
         with sign_flips(torch.randn(64, bits, generator=generator)) as flips:
             flips(torch.eye(bits, dtype=torch.float64))
