@@ -28,8 +28,8 @@ class LateInteraction(PlainArguments):
 
     A late-interaction model of floats scores a document by Σᵢ maxⱼ qᵢᵀ dⱼ over its tokens j. With codes of ±1, qᵀ d is
     b - 2 h for the Hamming distance h, so the order is that of the distance Σᵢ minⱼ h(qᵢ, dⱼ); the score, as a sum of
-    cosines, is tokens - 2 · distance / b. Documents are compared in blocks of threads on the CPU, and by a Triton
-    kernel if the codes are on a GPU.
+    cosines, is tokens - 2 · distance / b. Threads of the CPU share the queries, and a Triton kernel
+    compares them if the codes are on a GPU.
 
     Args:
         codes: packed codes of all tokens, uint8 (T, ⌈b/8⌉), document by document.
@@ -162,7 +162,7 @@ class LateInteraction(PlainArguments):
         distances, found = (torch.empty(len(starts) - 1, k, dtype=torch.int64) for _ in range(2))
         arrays = (queries, starts, codes, self.offsets, among)
         arguments = (*(tensor.numpy() for tensor in arrays), bits + 1, distances.numpy(), found.numpy())
-        run_in_threads(search_documents, arguments, len(found), self.threads or torch.get_num_threads())
+        run_in_threads(search_documents, arguments, len(found), self.threads or torch.get_num_threads(), least=1)
         return distances, found
 
 

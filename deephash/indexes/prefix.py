@@ -69,11 +69,11 @@ class Prefix(Index):
         if threads is not None:
             check_count(threads, "threads")
         self._class = find_kind(over)
+        if not approximate and not self._class.exact:
+            raise InvalidInputError(f"over={over} is approximate; leave approximate=True, or use flat, mih or gpu.")
         self.prefix, self.over, self.factor, self.threads = prefix, over, factor, threads
         self.approximate, self.exact = approximate, not approximate
         self._build()
-        if self.exact and not self._first.exact:
-            raise InvalidInputError(f"over={over} is approximate; leave approximate=True, or use flat, mih or gpu.")
         self.takes_changes = self._first.takes_changes
 
     def _build(self) -> None:

@@ -30,6 +30,7 @@ class USearch(Index):
         InvalidInputError: the package is not installed, or a setting is not a whole number of at least 1.
     """
 
+    exact = False  # unless `approximate` is false
     takes_changes = True
     trial = "usearch"
     engine_file: str | None = "index.usearch"

@@ -32,13 +32,15 @@ NO_WEIGHTS = np.empty((0, 0), np.int32)
 ALL = np.empty(0, bool)
 
 
-def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
+def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, threads: int, least: int = SHARE) -> None:
     """Call kernel(*arguments, begin, end) over all queries, with threads that exist only for this call.
+
+    A task has a multiple of `least` queries; kernels that take long for one query have tasks of single ones.
 
     Kernels release the GIL, so the threads run in parallel, several callers do not disturb each other, and no thread
     remains that a forked process would lack. numba's own threads have none of these properties.
     """
-    share = max(SHARE, -(-queries // (8 * threads * SHARE)) * SHARE)
+    share = max(least, -(-queries // (8 * threads * least)) * least)
     begins = range(0, queries, share)
     workers = min(threads, len(begins))
     if workers <= 1:

@@ -114,8 +114,9 @@ def test_bad_settings_are_refused():
             deephash.index(codes, "prefix", over=over)
     with pytest.raises(InvalidInputError, match="over='nonsense'; expected one of"):
         deephash.index(codes, "prefix", over="nonsense")
-    with pytest.raises(InvalidInputError, match="over=faiss_hnsw is approximate; leave approximate=True"):
-        deephash.index(codes, "prefix", over="faiss_hnsw", approximate=False)
+    for over in ("faiss_hnsw", "usearch"):
+        with pytest.raises(InvalidInputError, match=f"over={over} is approximate; leave approximate=True"):
+            deephash.index(codes, "prefix", over=over, approximate=False)
     with pytest.raises(InvalidInputError, match="codes have 1 bits; kind=prefix needs at least 2"):
         deephash.index(codes[:, :1] & 1, "prefix", bits=1)
 
