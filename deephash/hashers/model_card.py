@@ -48,6 +48,8 @@ class Evidence:
         figures: metrics, the most important first.
         notes: sentences that a reader of the figures needs.
         is_joint: whether all parts were trained together after they were fitted.
+        method: name of the run's method, a tag of the card; None for none.
+        losses: classes of the losses of joint training, whose references the card gives.
     """
 
     settings: Mapping[str, str]
@@ -56,6 +58,8 @@ class Evidence:
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_joint: bool = False
+    method: str | None = None
+    losses: tuple[type[Any], ...] = ()
 
 
 def render_card(description: dict[str, Any], repo: str, license: str | None, evidence: Evidence | None) -> str:
@@ -75,6 +79,8 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
     parts = list(list_parts(description))
     title = describe_title(description, evidence)
     header = to_yaml(list_metadata(description, repo, license, evidence))
+    losses = evidence.losses if evidence else ()
+    parts += [("loss", loss.__name__, *read_docstring(loss)) for loss in losses]
     table = "\n".join(f"| {stage} | {escape(name)} | {escape(summary)} |" for stage, name, summary, _ in parts)
     sections = [
         f"---\n{header}---",
@@ -95,7 +101,7 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
         sections.insert(
             4,
             f"Joint training changed the weights of these parts{frozen} after each was fitted as described in the "
-            "table.",
+            f"table{', by the loss in its last row' if len(losses) == 1 else ', by the losses' if losses else ''}.",
         )
     references = [reference for _, _, _, reference in parts if reference]
     if references:
@@ -108,7 +114,8 @@ def list_metadata(
     description: dict[str, Any], repo: str, license: str | None, evidence: Evidence | None
 ) -> dict[str, Any]:
     """Return the metadata of a card as the hub reads it."""
-    words = [word for stage, word, _, _ in list_parts(description) if stage not in ("encoder", "head")]
+    words = [evidence.method] if evidence and evidence.method else []
+    words += [word for stage, word, _, _ in list_parts(description) if stage not in ("encoder", "head")]
     metadata: dict[str, Any] = {"library_name": "deephash", "pipeline_tag": "feature-extraction"}
     if license:
         metadata["license"] = license
@@ -164,7 +171,8 @@ def describe_title(description: dict[str, Any], evidence: Evidence | None) -> st
         for stage, name, _, _ in list_parts(description)
         if name != "SBQ" and (stage not in ("encoder", "head") or is_joint)
     ]
-    trained = ", trained jointly" if is_joint else ""
+    losses = " and ".join(loss.__name__ for loss in evidence.losses) if evidence else ""
+    trained = f", trained jointly{f' by {losses}' if losses else ''}" if is_joint else ""
     listed = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
     return f"{listed}{trained}, {description['sizes']['bits']} bits"
 

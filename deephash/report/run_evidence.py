@@ -9,6 +9,7 @@ import numpy as np
 from deephash.hashers.model_card import Evidence, Figure
 from deephash.io.run_folder import RunFolder
 from deephash.metrics.confidence import mean_interval
+from deephash.registry import resolve
 from deephash.report.comparison import read_scores
 from deephash.report.summary import is_comparison, order_metrics
 
@@ -79,7 +80,17 @@ def read_evidence(folder: str | Path) -> Evidence:
         figures=figures,
         notes=list(list_notes(row)),
         is_joint=row.get("train") == "joint",
+        method=row.get("method"),
+        losses=tuple(list_losses(run.read_config(to_build=False))) if row.get("train") == "joint" else (),
     )
+
+
+def list_losses(config: Mapping[Any, Any]) -> Iterator[type[Any]]:
+    """Yield the package's classes among the losses of a run, as its config names them."""
+    for settings in (config.get("loss") or {}).values():
+        found = resolve(str(settings.get("_target_")))
+        if found is not None:
+            yield found
 
 
 def describe_selection(row: Mapping[str, Any]) -> dict[str, str]:

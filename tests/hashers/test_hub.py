@@ -15,6 +15,7 @@ from deephash.data.views import Views
 from deephash.encoders import Convolutional
 from deephash.hashers import hub as hub_module
 from deephash.hashers.model_card import Evidence, Figure
+from deephash.losses import CSQ
 from deephash.projections.paired import CVH
 from deephash.quantizers import SBQ
 from deephash.validation import StorageError
@@ -233,6 +234,17 @@ def test_a_card_says_what_was_measured(tmp_path, hasher):
     metadata = read_metadata(card)
     assert (metadata["license"], metadata["library_name"]) == ("cc-by-4.0", "deephash")
     assert metadata["model-index"][0]["results"][0]["metrics"][0] == {"type": "mAP", "value": 0.16451}
+
+
+def test_a_card_names_the_method_and_the_losses_of_joint_training(tmp_path, hasher):
+    evidence = Evidence(settings={}, data="mnist5k", queries=9, is_joint=True, method="csq", losses=(CSQ,))
+    hasher.save_pretrained(tmp_path / "model", evidence=evidence, repo="me/mine")
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "trained jointly by CSQ, 24 bits" in card
+    assert "| loss | CSQ | Central similarity quantisation" in card
+    assert "by the loss in its last row." in card
+    assert "- Yuan, Wang" in card.partition("## References")[2]
+    assert "csq" in read_metadata(card)["tags"]
 
 
 def test_the_example_of_a_card_runs(tmp_path, hasher, features, monkeypatch):
