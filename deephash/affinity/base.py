@@ -11,7 +11,7 @@ from deephash.conversion import PlainArguments
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
 
 if TYPE_CHECKING:
-    from deephash.data.items import Part
+    from deephash.data.items import Items, Part
 
 
 class Affinity(PlainArguments, ABC):
@@ -26,6 +26,21 @@ class Affinity(PlainArguments, ABC):
 
     needs_labels: ClassVar[bool] = False
     """Whether items without labels have no neighbours."""
+
+    def read_items(self, items: "Items") -> None:
+        """Read what the definition needs of the whole data set, such as judgements, before any other call.
+
+        Raises:
+            InvalidInputError: the data set lacks it.
+        """
+
+    def relevance_of_parts(self, queries: "Part", database: "Part") -> Relevance:
+        """Return the neighbours of each query of a part in another part.
+
+        Raises:
+            InvalidInputError: as in `relevance`.
+        """
+        return self.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
         """Raise the errors of `relevance` for these parts, before fitting and at almost no cost.

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from deephash.data.digests import features_digest, labels_digest
 from deephash.data.file_rows import read_features, select_rows
+from deephash.data.judged_pairs import JudgedPairs
 from deephash.data.streamed_images import PixelRows, Thumbnails
 
 # A tensor (n, d), `FileRows` in files, or `Views`: all have a length, rows by index and the method `to`.
 Features = Any
-OfficialPart = Literal["train", "query", "database", "both"]
+OfficialPart = Literal["train", "query", "database", "both", "training_query", "validation_query"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ class Items:
         features: floating (n, d), `FileRows`, or `Views`.
         labels: class indices int64 (n,), multi-label indicator bool (n, c), or None.
         class_names: the c names of the classes; empty without labels.
-        official: the publisher's part of each item, an array (n,) of "train", "query", "database" or "both", for
-            training items that are searched too; None without a published split.
+        official: the publisher's part of each item, an array (n,) of `OfficialPart`, where "both" is that of training
+            items that are searched too; None without a published split.
         images: uint8 (n, h, w) or (n, h, w, 3) to show beside results, one per item, as an array or `Thumbnails`; or
             None.
         texts: n texts to show beside results, or None.
         computed_from: for each view with features that were computed here, the digest of their inputs, which `digests`
             covers instead of the features. A single view has the name "".
+        judgements: judgements of the relevance of items to queries, which are items too; None without judgements.
     """
 
     features: Features
@@ -42,11 +44,13 @@ class Items:
     images: np.ndarray | Thumbnails | None = None
     texts: tuple[str, ...] | None = None
     computed_from: Mapping[str, str] = field(default_factory=dict)
+    judgements: JudgedPairs | None = None
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """SHA-256, in hex, of the features and of the labels, to detect other data under the same name."""
-        return {"features": features_digest(self), "labels": labels_digest(self)}
+        """SHA-256, in hex, of features, labels and any judgements, to detect other data under the same name."""
+        judged = {} if self.judgements is None else {"judgements": self.judgements.digest}
+        return {"features": features_digest(self), "labels": labels_digest(self), **judged}
 
     def __len__(self) -> int:
         return len(self.features)

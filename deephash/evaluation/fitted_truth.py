@@ -33,6 +33,7 @@ class FittedTruth:
     def definition(self) -> Affinity:
         """The fitted definition."""
         if not self._is_fitted:
+            self._definition.read_items(self.data.items)
             part = self.data.part(self._definition.learns_from)
             self._definition.fit(part.features, part.labels)
             self._is_fitted = True
@@ -44,11 +45,12 @@ class FittedTruth:
         Raises:
             InvalidInputError: the error that `relevance` would raise.
         """
+        self._definition.read_items(self.data.items)
         self._definition.check_parts(queries, database)
 
     def relevance(self, queries: Part, database: Part) -> Relevance:
         """Return the relevance between two parts, on their device."""
-        return self.definition.relevance(queries.features, queries.labels, database.features, database.labels)
+        return self.definition.relevance_of_parts(queries, database)
 
     def relevance_of_roles(self, query_role: str, database_role: str) -> Relevance:
         """Return the relevance between the whole parts of two roles, computed once."""

@@ -67,7 +67,7 @@ def write_report(
         return diagnostics
     save_figure(draw_curves(scores, title), folder / "pr_curve.png")
     save_figure(draw_bits(diagnostics, title), folder / "bits.png")
-    if len(scores) == 1:
+    if len(scores) == 1 and not shows_texts(evaluation.truth.data.items):
         save_figure(draw_sample(evaluation, title), folder / "neighbours.png")
     else:
         write_text(folder / "neighbours.html", render_sample(evaluation, title))
@@ -165,19 +165,28 @@ def draw_sample(evaluation: Evaluation, title: str) -> "Figure":
     )
 
 
+def shows_texts(items: Items) -> bool:
+    """Return whether items of one view are shown by their texts, because they have no pictures."""
+    return items.texts is not None and items.images is None
+
+
 def render_sample(evaluation: Evaluation, title: str) -> str:
-    """Render a page with a few queries of each view and their nearest neighbours in the other view."""
+    """Render a page with a few queries and their nearest neighbours: with two views, those in the other view."""
     data = evaluation.truth.data
     queries, database = (data.part(role) for role in evaluation.roles)
     cards: dict[tuple[str, str], list[tuple[ItemCard, Sequence[Neighbour]]]] = {}
     for query_view, database_view in evaluation.scores:
-        if query_view == database_view:
+        if len(evaluation.scores) == 1:
+            sample, heading = queries.rows(spread_rows(len(queries))), ("query", "database")
+        elif query_view != database_view:
+            with_view = queries.features.rows(query_view)
+            sample = queries.rows(with_view[spread_rows(len(with_view))].cpu())
+            heading = (query_view, database_view)
+        else:
             continue
-        with_view = queries.features.rows(query_view)
-        sample = queries.rows(with_view[spread_rows(len(with_view))].cpu())
         distances, nearest = find_neighbours(evaluation, sample, query_view, evaluation.database[database_view])
         relevant = is_relevant(evaluation.truth.relevance(sample, database), nearest)
-        cards[query_view, database_view] = [
+        cards[heading] = [
             (
                 describe_item(data.items, int(sample.ids[i])),
                 [

@@ -20,7 +20,7 @@ from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.graded_counts import GradedCounts, graded_counts
 from deephash.ranking.inputs import convert_codes
-from deephash.ranking.relevance import Relevance, SharedLabels, count_queries, select_queries
+from deephash.ranking.relevance import Neighbours, Relevance, SharedLabels, count_queries, select_queries
 from deephash.validation import InvalidInputError
 
 # Queries ranked in one call: many, but few enough for a progress bar to move.
@@ -38,7 +38,7 @@ class ScoreSettings:
         radii: Hamming radii of the metrics within a radius. Radii above the largest distance of the codes are ignored,
             because they find every item.
         user_metrics: metrics of simulated users. If queries have several labels, the number of shared labels is the
-            grade of relevance.
+            grade of relevance; listed neighbours may have grades of their own.
         stable_order: whether to add the scores of a stable sort by distance, with ties in database order.
     """
 
@@ -178,8 +178,13 @@ def score_codes(
         counts = ranking.rank(codes, database_codes, distance, block)
         graded: GradedCounts | None = None
         if metric.takes_grades:
-            assert isinstance(block, SharedLabels)  # Only shared labels have grades.
-            graded = graded_counts(codes, database_codes, distance, block.query, block.database, highest_grade)
+            assert isinstance(block, SharedLabels | Neighbours)  # A single label has no grades.
+            if isinstance(block, Neighbours):
+                levels = [block.at_least(grade) for grade in range(2, highest_grade + 1)]
+                ranked = [ranking.rank(codes, database_codes, distance, level) for level in levels]
+                graded = GradedCounts.from_nested(counts, *ranked)
+            else:
+                graded = graded_counts(codes, database_codes, distance, block.query, block.database, highest_grade)
         metric.update(counts, query_ids[start:stop], graded)
     scores = compute_scores(metric)
     if not settings.stable_order:
@@ -224,12 +229,14 @@ def compute_scores(metric: HammingRetrieval) -> Scores:
 
 
 def find_highest_grade(relevance: Relevance, query_labels: Tensor | None) -> int:
-    """Return the largest number of labels of a query; 1 if relevance has no grades.
+    """Return the highest grade: of listed neighbours, or the largest number of labels of a query; 1 without grades.
 
     Args:
         relevance: relevance for the queries.
         query_labels: labels of the queries of all processes.
     """
+    if isinstance(relevance, Neighbours):
+        return relevance.highest_grade
     if not isinstance(relevance, SharedLabels) or query_labels is None or not len(query_labels):
         return 1
     return max(1, int(query_labels.sum(1).max()))

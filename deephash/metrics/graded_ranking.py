@@ -9,6 +9,11 @@ from deephash.metrics.checks import check_cutoff
 from deephash.ranking.graded_counts import GradedCounts
 
 
+def linear_gains(highest: int, device: torch.device | None = None) -> Tensor:
+    """Return the grades g = 0 to G themselves: float64 (G + 1,), the gains of TREC (Järvelin & Kekäläinen, 2002)."""
+    return torch.arange(highest + 1, dtype=torch.float64, device=device)
+
+
 def grade_gains(highest: int, device: torch.device | None = None) -> Tensor:
     """Return 2^g - 1 for the grades g = 0 to G: float64 (G + 1,) (Burges et al., ICML 2005)."""
     return 2.0 ** torch.arange(highest + 1, dtype=torch.float64, device=device) - 1
@@ -64,8 +69,12 @@ class GradedRanking:
     @cached_property
     def gains(self) -> Tensor:
         """Mean gain of each group's items, the expected gain at each of its ranks, (q, D + 1); 0 for empty groups."""
+        return self.mean_gains(grade_gains(self.highest, self.by_grade.device))
+
+    def mean_gains(self, gains: Tensor) -> Tensor:
+        """Return the mean of the gains float64 (G + 1,) of each group's items, (q, D + 1); 0 for empty groups."""
         # Sums of integers are exact in any order.
-        return (self.by_grade @ grade_gains(self.highest, self.by_grade.device)).div_(self.total.clamp_min(1))
+        return (self.by_grade @ gains).div_(self.total.clamp_min(1))
 
     def nan_without_relevant(self, values: Tensor) -> Tensor:
         """Set the values (q,) of queries without a relevant item, whose rankings are all equally good, to NaN."""

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
-from deephash.metrics.graded_ranking import GradedRanking, grade_gains
+from deephash.metrics.graded_ranking import GradedRanking, grade_gains, linear_gains
 from deephash.metrics.query_blocks import row_sums
 from deephash.metrics.user_metric import DepthMetric
+from deephash.validation import check_choice
+
+EXPONENTIAL, LINEAR = "exponential", "linear"
+GAINS = {EXPONENTIAL: grade_gains, LINEAR: linear_gains}
 
 
 @convert_numpy_numbers
-def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
+def ndcg_at(ranking: GradedRanking, k: int, gains: str = EXPONENTIAL) -> Tensor:
     """Compute expected nDCG@k: Σ_i gain at rank i / log2(i + 1), divided by the same sum for the best order.
 
     A rank in a tie group has the group's mean gain in expectation (McSherry & Najork 2008, Section 3.6), so a group
@@ -24,17 +28,21 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     Args:
         ranking: ranking of q queries.
         k: number of ranks, 1 to N.
+        gains: "exponential", or "linear" for a gain of g, as in TREC's and BEIR's evaluations.
 
     Returns:
         float64 (q,), 0 to 1; NaN if a query has no relevant item.
 
     Raises:
-        InvalidInputError: k below 1 or above the number of ranked items.
+        InvalidInputError: k below 1 or above the number of ranked items, or unknown gains.
     """
     ranking.check_depth(k)
+    check_choice(gains, GAINS, "gains")
     device = ranking.total.device
     ranks = torch.arange(1, k + 1, dtype=torch.float64, device=device)
     discounts = torch.cat([ranks.new_zeros(1), (1 / torch.log2(ranks + 1)).cumsum(0)])
+
+    of_grades = GAINS[gains](ranking.highest, device)
 
     def discounted(gains: Tensor, before: Tensor, reached: Tensor) -> Tensor:
         above = discounts[reached.clamp_max(k).long()] - discounts[before.clamp_max(k).long()]
@@ -43,8 +51,9 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     # The best order has a group of each grade, the highest first.
     grades = ranking.by_grade.sum(1).flip(1)
     reached = grades.cumsum(1)
-    best = discounted(grade_gains(ranking.highest, device).flip(0), reached - grades, reached)
-    return ranking.nan_without_relevant(discounted(ranking.gains, ranking.before, ranking.reached) / best)
+    best = discounted(of_grades.flip(0), reached - grades, reached)
+    found = discounted(ranking.mean_gains(of_grades), ranking.before, ranking.reached)
+    return ranking.nan_without_relevant(found / best)
 
 
 @convert_numpy_arguments
@@ -54,15 +63,21 @@ class NDCG(DepthMetric):
 
     Args:
         at: depths k; 10 suits users who look at one page of results.
+        gains: gain of an item of grade g: "exponential" for 2^g - 1, or "linear" for g, as in TREC's evaluations.
 
     Raises:
-        InvalidInputError: a k below 1.
+        InvalidInputError: a k below 1, or unknown gains.
     """
 
     label: ClassVar[str] = "nDCG"
 
     at: Sequence[int] = (10,)
+    gains: str = EXPONENTIAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.gains, GAINS, "gains")
 
     def value(self, ranking: GradedRanking, k: int) -> Tensor:
         """Return nDCG@k."""
-        return ndcg_at(ranking, k)
+        return ndcg_at(ranking, k, self.gains)

@@ -1,6 +1,6 @@
 """Relevance of database items to queries, in forms that a kernel reads without a q × N matrix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,16 +54,21 @@ class Neighbours:
         offsets: int64 (q + 1,); the neighbours of query i are ids[offsets[i] : offsets[i + 1]].
         ids: int64, database rows, ascending and unique within a query.
         database_size: N, the number of database rows.
+        grades: int64, the grade of each neighbour, from 1 to `highest_grade`; None if all are equally relevant.
+        highest_grade: the highest grade of the whole ground truth, of which these queries may be a part.
     """
 
     offsets: Tensor
     ids: Tensor
     database_size: int
+    grades: Tensor | None = None
+    highest_grade: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("offsets", "ids"):
+        for name in ("offsets", "ids", *(() if self.grades is None else ("grades",))):
             object.__setattr__(self, name, as_tensor(as_numbers(getattr(self, name), f"neighbour {name}")))
-        object.__setattr__(self, "database_size", to_plain_number(self.database_size))
+        for name in ("database_size", "highest_grade"):
+            object.__setattr__(self, name, to_plain_number(getattr(self, name)))
         if self.offsets.dtype != torch.int64 or self.ids.dtype != torch.int64 or len(self.offsets) < 1:
             raise InvalidInputError("neighbour offsets and ids must be int64, with q + 1 offsets.")
         if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.ids) or bool((self.offsets.diff() < 0).any()):
@@ -73,6 +78,27 @@ class Neighbours:
                 f"neighbour ids are from {int(self.ids.min())} to {int(self.ids.max())}; "
                 f"expected rows of a database of {self.database_size}."
             )
+        if self.grades is not None:
+            if self.grades.dtype != torch.int64 or self.grades.shape != self.ids.shape:
+                raise InvalidInputError(
+                    f"neighbour grades are {self.grades.dtype} {tuple(self.grades.shape)}; expected int64 "
+                    f"{tuple(self.ids.shape)}, one for each id."
+                )
+            if len(self.grades) and not 1 <= int(self.grades.min()) <= int(self.grades.max()) <= self.highest_grade:
+                raise InvalidInputError(
+                    f"neighbour grades are from {int(self.grades.min())} to {int(self.grades.max())}; expected 1 to "
+                    f"highest_grade={self.highest_grade}."
+                )
+
+    def at_least(self, grade: int) -> "Neighbours":
+        """Return the neighbours of at least a grade, without grades."""
+        if self.grades is None:
+            return self if grade <= 1 else self._keep(torch.zeros_like(self.ids, dtype=torch.bool))
+        return self._keep(self.grades >= grade)
+
+    def _keep(self, kept: Tensor) -> "Neighbours":
+        """Return the neighbours that a mask bool, of the shape of the ids, keeps, without grades."""
+        return Neighbours(count_before(kept)[self.offsets], self.ids[kept], self.database_size)
 
 
 Relevance = SharedLabel | SharedLabels | Neighbours
@@ -102,12 +128,18 @@ def neighbour_queries(relevance: Neighbours) -> Tensor:
     return torch.repeat_interleave(relevance.offsets.diff(), output_size=len(relevance.ids))
 
 
+def count_before(kept: Tensor) -> Tensor:
+    """Return the number of kept entries before each entry of a mask bool (m,), and in total: int64 (m + 1,)."""
+    return torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+
+
 def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
     """Return the relevance of only the queries start to stop."""
     if isinstance(relevance, Neighbours):
         offsets = relevance.offsets[start : stop + 1]
-        ids = relevance.ids[int(offsets[0]) : int(offsets[-1])]
-        return Neighbours(offsets - offsets[0], ids, relevance.database_size)
+        listed = slice(int(offsets[0]), int(offsets[-1]))
+        grades = None if relevance.grades is None else relevance.grades[listed]
+        return replace(relevance, offsets=offsets - offsets[0], ids=relevance.ids[listed], grades=grades)
     return type(relevance)(relevance.query[start:stop], relevance.database)
 
 
@@ -115,15 +147,21 @@ def select_items(relevance: Relevance, start: int, stop: int) -> Relevance:
     """Return the relevance of only the database items start to stop, numbered from 0."""
     if isinstance(relevance, Neighbours):
         kept = (relevance.ids >= start) & (relevance.ids < stop)
-        before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-        return Neighbours(before[relevance.offsets], relevance.ids[kept] - start, stop - start)
+        return replace(
+            relevance,
+            offsets=count_before(kept)[relevance.offsets],
+            ids=relevance.ids[kept] - start,
+            database_size=stop - start,
+            grades=None if relevance.grades is None else relevance.grades[kept],
+        )
     return type(relevance)(relevance.query, relevance.database[start:stop])
 
 
 def move_relevance(relevance: Relevance, device: torch.device) -> Relevance:
     """Return the same relevance with its tensors on a device, which must be that of the ranked codes."""
     if isinstance(relevance, Neighbours):
-        return Neighbours(relevance.offsets.to(device), relevance.ids.to(device), relevance.database_size)
+        grades = None if relevance.grades is None else relevance.grades.to(device)
+        return replace(relevance, offsets=relevance.offsets.to(device), ids=relevance.ids.to(device), grades=grades)
     return type(relevance)(relevance.query.to(device), relevance.database.to(device))
 
 

@@ -1,4 +1,4 @@
-"""A page of sample queries of each view and their neighbours in the other view, as images and texts."""
+"""A page of sample queries and their neighbours, as images and texts; with two views, those in the other view."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ def render_neighbours_page(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        "<p>Sample queries, each with its nearest items of the other view. ✓ and a solid frame mark relevant items, "
+        "<p>Sample queries, each with its nearest items. ✓ and a solid frame mark relevant items, "
         "✗ and a dashed frame mark the others. Items at the same distance are tied and listed in database order.</p>\n"
     ]
     for (asking, searched), queries in directions.items():

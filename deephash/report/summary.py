@@ -14,6 +14,12 @@ LEADING_METRICS = ("mAP", "AUPRC_micro", "AUPRC_macro")
 TITLE = ("method", "quantizer", "bits", "data")
 # Parts of the names of metrics that only serve comparison with published code: other tie orders and denominators.
 COMPARISON_MARKS = ("_best", "_worst", "_stable", "/")
+# Rankings of texts, as `score_references` names them.
+REFERENCES = {
+    "codes": "Hamming distance of codes",
+    "float_query": "candidates by float query",
+    "vectors": "float vectors by cosine",
+}
 # Files of a run folder with descriptions, the most useful first.
 FILES = (
     ("metrics.json", "the result row"),
@@ -22,7 +28,7 @@ FILES = (
     ("pr_curve.json", "precision-recall curve as numbers"),
     ("bits.png", "balance and correlation of the bits"),
     ("neighbours.png", "sample queries with their neighbours"),
-    ("neighbours.html", "sample queries of each view with their neighbours in the other"),
+    ("neighbours.html", "sample queries with their neighbours, as texts or in the other view"),
     ("stream.png", "mAP and re-encoded items by items seen"),
     ("learning_curve.png", "validation score and losses by epoch"),
     ("history.json", "validation score and losses by epoch, as numbers"),
@@ -107,6 +113,14 @@ def list_settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def list_references(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures of each ranking of texts as pairs of name and text; empty for data without judgements."""
+    return [
+        (REFERENCES.get(name, name), ", ".join(f"{figure} {format_value(value)}" for figure, value in figures.items()))
+        for name, figures in (result.get("references") or {}).items()
+    ]
+
+
 def describe_published(result: Mapping[str, Any]) -> str:
     """Describe the metric that papers report on a data set: its tie-aware value, and that of a sort by distance."""
     name = result["published_figure"]
@@ -160,6 +174,8 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
         console.print(table)
         if len(shown) < len(metrics):
             console.print(f"{len(metrics) - len(shown)} more, for other tie orders and denominators, in metrics.json")
+        for name, value in list_references(result):
+            console.print(f"{name:26} {escape(value)}")
     for name, value in list_settings(result):
         if name not in TITLE:
             console.print(f"{name:8} {escape(value)}")

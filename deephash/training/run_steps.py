@@ -14,6 +14,7 @@ from deephash.evaluation.hashing_module import HashingModule
 from deephash.evaluation.learnt_codes import LEARNT, check_learnt
 from deephash.evaluation.run_report import log_report, write_report
 from deephash.evaluation.scoring import ScoreSettings
+from deephash.evaluation.text_references import score_references
 from deephash.evaluation.view_scores import Evaluation
 from deephash.io.files import write_json
 from deephash.io.instantiation import build
@@ -141,6 +142,9 @@ def evaluation_row(
         further["images_per_second"] = {**trained, "encode": encoded / evaluation.seconds["encode"]}
     if (config.get("published") or {}).get("figure") in metrics:
         further["published_figure"] = config.published.figure
+    references = score_references(evaluation)
+    if references:
+        further["references"] = references
     return result_row(
         config,
         data,

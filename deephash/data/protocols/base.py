@@ -20,7 +20,7 @@ from deephash.validation import InvalidInputError
 # Names and descriptions of the digests in a split; descriptors have one only if they read files such as weights.
 DESCRIPTOR_DIGESTS = ("image_descriptor", "text_descriptor")
 DIGESTS = {
-    **{"features": "features", "labels": "labels"},
+    **{"features": "features", "labels": "labels", "judgements": "judgements"},
     **{name: f"files of the {name.replace('_', ' ')}" for name in DESCRIPTOR_DIGESTS},
 }
 ROLES = ("train", "query", "database", "validation_query", "validation_database")

@@ -11,6 +11,8 @@ from deephash.validation import InvalidInputError
 PARTS = ("train", "query", "database")
 BOTH = "both"
 """Part of a training item that is in the database too."""
+OTHERS = ("training_query", "validation_query")
+"""Parts of items in no role of a split: queries with judgements that training or a choice of settings uses."""
 
 
 class Official(Protocol):
@@ -78,8 +80,8 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
 
     Args:
         n: number of items.
-        official: part of each item, (n,) of "train", "query", "database" or "both", for training items that are
-            searched too; or None.
+        official: part of each item, (n,) of "train", "query", "database", "both", for training items that are searched
+            too, or one of `OTHERS`; or None.
 
     Returns:
         int64 rows, ascending, by part; only "database" can be empty.
@@ -93,9 +95,11 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
         )
     if np.shape(official) != (n,):
         raise InvalidInputError(f"official parts have shape {np.shape(official)}; expected ({n},), one per item.")
-    unknown = sorted(set(np.unique(official).tolist()) - {*PARTS, BOTH}, key=str)
+    unknown = sorted(set(np.unique(official).tolist()) - {*PARTS, BOTH, *OTHERS}, key=str)
     if unknown:
-        raise InvalidInputError(f"official parts include {unknown[0]!r}; expected one of: {', '.join((*PARTS, BOTH))}.")
+        raise InvalidInputError(
+            f"official parts include {unknown[0]!r}; expected one of: {', '.join((*PARTS, BOTH, *OTHERS))}."
+        )
     given = np.asarray(official)
     pools = {part: np.flatnonzero((given == part) | ((given == BOTH) & (part != "query"))) for part in PARTS}
     for part in ("train", "query"):
