@@ -8,11 +8,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import pack
+from deephash.compression.descent_kernel import descend
 from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, unpack_signs
 from deephash.conversion import convert_numpy_numbers
 from deephash.hashers.hasher import Hasher
 from deephash.io.progress import track
 from deephash.ranking.distance import Hamming
+from deephash.ranking.numba_engine import run_in_threads
 from deephash.validation import InvalidInputError, as_features, check_count
 
 HASHER_FOLDER, DECODER_FILE = "hasher", "decoder.safetensors"
@@ -33,32 +35,17 @@ def refine_codes(vectors: Tensor, codes: Tensor, decoder: LinearDecoder, sweeps:
         Packed codes of the same shape, with ‖x - decoded‖² no larger for any item.
     """
     decoder, power = decoder.normalise()
+    products = decoder.directions @ decoder.directions.T
     refined = []
     for rows, code in zip(torch.split(vectors, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
-        centred, estimates = (rows / power).float() - decoder.offset, unpack_signs(code, decoder.bits)
-        refined.append(pack(_descend(centred, estimates, decoder.directions, sweeps) > 0))
+        signs = unpack_signs(code, decoder.bits)
+        # Products of the residuals with the directions, which the kernel keeps up to date.
+        centred = (rows / power).float() - decoder.offset
+        remaining = centred @ decoder.directions.T - signs @ products
+        arguments = (remaining.numpy(), signs.numpy(), products.numpy(), sweeps)
+        run_in_threads(descend, arguments, len(signs), torch.get_num_threads())
+        refined.append(pack(signs > 0))
     return torch.cat(refined)
-
-
-def _descend(vectors: Tensor, estimates: Tensor, directions: Tensor, sweeps: int) -> Tensor:
-    """Return the signs (n, b) of a block after the descent. `estimates` changes in place."""
-    products = directions @ directions.T
-    # Products of the residuals with the directions, kept up to date.
-    remaining = (vectors - estimates @ directions) @ directions.T
-    for _ in range(sweeps):
-        flips = 0
-        for bit, square in enumerate(products.diagonal().tolist()):
-            old = estimates[:, bit]
-            # A flip lowers the error if the residual exceeds the direction on the other side.
-            rows = torch.nonzero(old * remaining[:, bit] < -square).flatten()
-            if len(rows):
-                change = -2 * old[rows]
-                remaining[rows] -= change[:, None] * products[bit]
-                estimates[rows, bit] += change
-                flips += len(rows)
-        if not flips:
-            break
-    return estimates
 
 
 @final

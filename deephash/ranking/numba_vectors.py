@@ -229,6 +229,61 @@ def at_most(typing_context, distances, bound):
 
 
 @intrinsic
+def reaching(typing_context, tables, tile, planes, bound):
+    """Look up and sum small numbers for the 64 items of a tile, and compare the sums with a bound.
+
+    Sums are kept in 16 bits: one vector sums pairs of neighbouring bytes as they are, another their upper bytes alone,
+    and the difference is the sum of the lower bytes.
+
+    Args:
+        tables: pointer to 32 numbers uint8 per byte of an item: of its lower and of its upper half. Each is at most
+            127, and the sums at most 65,535.
+        tile: pointer to a tile, uint8 (planes, 64).
+        planes: bytes of an item.
+        bound: lowest sum that counts, at most 65,535.
+
+    Returns:
+        A uint64 whose bit i is 1 if the sum of item i is at least the bound.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        tables, tile, planes, bound = args
+        pairs = ir.VectorType(ir.IntType(16), 16)
+        eights = constant(ir.IntType(16), [8] * 16)
+        both = constant(INT32, [*range(16)] * 2)
+        sums = [[cgutils.alloca_once_value(builder, ir.Constant(pairs, None)) for _ in range(2)] for _ in range(2)]
+        for place in (place for part in sums for place in part):
+            builder.store(ir.Constant(pairs, None), place)
+        with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), planes, ir.Constant(INT64, 1)) as (plane, _):
+            entry = builder.mul(plane, ir.Constant(INT64, 32))
+            halves = []
+            for half in range(2):
+                index = builder.add(entry, ir.Constant(INT64, 16 * half))
+                table = builder.load(vector_at(builder, tables, index, INT8, 16), align=1)
+                halves.append(builder.shuffle_vector(table, ir.Constant(table.type, ir.Undefined), both))
+            base = builder.mul(plane, ir.Constant(INT64, LANES))
+            for part, (whole, upper) in enumerate(sums):
+                index = builder.add(base, ir.Constant(INT64, 32 * part))
+                items = builder.load(vector_at(builder, tile, index, INT8, 32), align=1)
+                low = shuffle_bytes(builder, halves[0], builder.and_(items, constant(INT8, [15] * 32)))
+                high = shuffle_bytes(builder, halves[1], builder.lshr(items, constant(INT8, [4] * 32)))
+                found = builder.bitcast(builder.add(low, high), pairs)
+                add_to(builder, whole, found)
+                add_to(builder, upper, builder.lshr(found, eights))
+        bounds = splat(builder, builder.trunc(bound, ir.IntType(16)), 32)
+        interleaved = constant(INT32, [place for lane in range(16) for place in (lane, lane + 16)])
+        masks = []
+        for whole, upper in sums:
+            odd = builder.load(upper)
+            even = builder.sub(builder.load(whole), builder.shl(odd, eights))
+            found = builder.icmp_unsigned(">=", builder.shuffle_vector(even, odd, interleaved), bounds)
+            masks.append(builder.zext(builder.bitcast(found, INT32), INT64))
+        return builder.or_(masks[0], builder.shl(masks[1], ir.Constant(INT64, 32)))
+
+    return types.uint64(tables, tile, types.int64, types.int64), generate
+
+
+@intrinsic
 def popcount(typing_context: Any, word: Any) -> Any:
     """Count the ones in a uint64 with one machine instruction."""
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from deephash.codes import pack
-from deephash.compression.asymmetric_scan import AsymmetricScan, ByteLengths
+from deephash.compression.asymmetric_scan import AsymmetricScan
+from deephash.compression.code_products import ByteLengths
 from deephash.compression.decoded_vectors import DecodedVectors
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.indexes.flat import Flat
