@@ -120,7 +120,7 @@ class PGVectorTable(CodeTable):
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
 
     def _cursor(self) -> Any:
-        # A raw cursor takes $1, and reads no % in a condition; rows are tuples, whatever the connection prefers.
+        # A raw cursor takes $1, and reads no % in a condition; rows are tuples, also if those of the connection are dicts.
         psycopg = import_engine("psycopg", "pgvector")
         return psycopg.RawCursor(self.client, row_factory=psycopg.rows.tuple_row)
 
