@@ -143,7 +143,8 @@ class MilvusCollection(CodeTable):
         for name, size in ((text.name, text.str.len_bytes().max()) for text in texts):
             if isinstance(size, int) and size > MAX_TEXT_BYTES:
                 raise InvalidInputError(
-                    f"column {name!r} contains a text of {size} bytes; Milvus stores at most {MAX_TEXT_BYTES}: shorten it."
+                    f"column {name!r} contains a text of {size} bytes; Milvus stores at most {MAX_TEXT_BYTES}: shorten "
+                    "it."
                 )
 
     def _create(self, rows: Rows) -> None:

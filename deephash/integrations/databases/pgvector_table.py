@@ -120,7 +120,8 @@ class PGVectorTable(CodeTable):
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
 
     def _cursor(self) -> Any:
-        # A raw cursor takes $1, and reads no % in a condition; rows are tuples, also if those of the connection are dicts.
+        # A raw cursor takes $1, and reads no % in a condition. Its rows are tuples, also if those of the connection are
+        # dicts.
         psycopg = import_engine("psycopg", "pgvector")
         return psycopg.RawCursor(self.client, row_factory=psycopg.rows.tuple_row)
 
