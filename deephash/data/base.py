@@ -15,6 +15,7 @@ from deephash.data.blocks import build_block_loader, build_fit_loader
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.file_rows import FileRows
 from deephash.data.items import Items, Part
+from deephash.data.judged_pairs import JudgedPairs
 from deephash.data.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
 from deephash.data.protocols.draws import REST, Size, deal, find_strata
 from deephash.data.streamed_images import to_brightness
@@ -169,6 +170,10 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
             sizes["validation_database"] = held - queries
         dealt = deal({**sizes, "train": REST}, strata, self.seed, train, "the training part")
         self._held_out = {"validation_database": dealt["train"], **dealt}
+
+    def get_training_pairs(self) -> JudgedPairs | None:
+        """Return the judgements from which training learns, without those of held-out queries; None without any."""
+        return None
 
     @property
     def held_out(self) -> int:

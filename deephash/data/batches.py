@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deephash.data.items import Part
+from deephash.data.items import Features, Part
+from deephash.data.judged_pairs import JudgedPairs
 from deephash.data.prefetch_loader import build_loader, read_batch
 from deephash.validation import InvalidInputError, check_count
 
@@ -106,6 +107,37 @@ class PartRows(Dataset[dict[str, Any]]):
         if self.part.labels is not None:
             content["labels"] = self.part.labels[rows]
         return content
+
+
+class PairRows(Dataset[dict[str, Any]]):
+    """Pairs of a query and a passage as a dataset indexed by tensors of rows.
+
+    Args:
+        features: features of the whole data set.
+        pairs: the pairs.
+    """
+
+    def __init__(self, features: Features, pairs: JudgedPairs) -> None:
+        self.features = features
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Any]:
+        """Return rows of queries and passages in the data set int64 (m,), and their features (m, d)."""
+        queries, passages = self.pairs.queries[rows], self.pairs.items[rows]
+        return {
+            "positions": queries,
+            "features": self.features[queries],
+            "passages": passages,
+            "passage_features": self.features[passages],
+        }
+
+
+def build_pair_loader(features: Features, pairs: JudgedPairs, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":
+    """Return a loader of batches of pairs."""
+    return DataLoader(PairRows(features, pairs), batch_size=None, num_workers=0, sampler=batches)
 
 
 def build_batch_loader(part: Part, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":

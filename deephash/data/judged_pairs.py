@@ -70,6 +70,21 @@ class JudgedPairs:
         kept = torch.isin(self.queries, queries)
         return JudgedPairs(self.queries[kept], self.items[kept], self.grades[kept])
 
+    def contain(self, queries: Tensor, items: Tensor) -> Tensor:
+        """Return whether each item is relevant to each query.
+
+        Args:
+            queries: int64 (q,), rows of the data set.
+            items: int64 (m,), rows of the data set.
+
+        Returns:
+            bool (q, m), on the device of the queries.
+        """
+        known = torch.isin(self.queries, queries.cpu())
+        size = 1 + max(int(rows.max()) if len(rows) else 0 for rows in (self.items, items.cpu()))
+        pairs = self.queries[known] * size + self.items[known]
+        return torch.isin(queries.cpu()[:, None] * size + items.cpu(), pairs).to(queries.device)
+
     def between(self, queries: Tensor, items: Tensor) -> Neighbours:
         """Return the relevance of items to queries, numbered by their positions in these parts.
 

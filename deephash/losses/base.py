@@ -25,8 +25,9 @@ class Loss(PlainArguments, nn.Module, ABC):
 
     requires: ClassVar[frozenset[str]] = frozenset()
     """Requirements besides codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
-    "two_views"}. "single_labels" requires class indices; "labels" also accepts indicators of several labels. A loss
-    with "one_view" reads features or thresholds of one view; a loss with "two_views" compares views."""
+    "two_views", "pairs"}. "single_labels" requires class indices; "labels" also accepts indicators of several labels. A
+    loss with "one_view" reads features or thresholds of one view; a loss with "two_views" compares views. A loss with
+    "pairs" learns from queries and their passages, whose codes are the second codes."""
 
     stops_gradients: ClassVar[bool] = False
     """Whether the paper takes some of the codes as targets, through which no gradient passes. The gradient is then not

@@ -25,12 +25,14 @@ class TrainingBatch:
         labels: class indices int64 (n,), indicator bool (n, c), or None if the data have none.
         neighbours: bool (n, n), symmetric, True for neighbours and on the diagonal; None if no loss needs it.
         second_codes: floating (n, l), codes of another augmentation of the same items, the second view of
-            `Augmentation`; None if no loss needs them.
+            `Augmentation`, or of the passage of each query; None if no loss needs them.
         quantizer: the quantiser that produced `codes`, for losses that use its thresholds, of which the first k belong
             to `projections`.
         rows: with two views, the row of `features` of each code, int64 (n,); an item has one code per view, and all of
             its codes are in one batch. None with one view.
         views: with two views, the number of the view of each code, int64 (n,). None with one view.
+        relevant: of pairs of a query and a passage, bool (n, n), True where passage j is known to be relevant to query
+            i, and on the diagonal; None for other items.
     """
 
     codes: Tensor
@@ -43,6 +45,7 @@ class TrainingBatch:
     quantizer: nn.Module | None = None
     rows: Tensor | None = None
     views: Tensor | None = None
+    relevant: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.codes)

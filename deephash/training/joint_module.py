@@ -14,8 +14,9 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.augmentations.base import Augmentation
 from deephash.augmentations.view_augmentations import ViewAugmentations
-from deephash.data.batches import EpochBatches, build_batch_loader
+from deephash.data.batches import EpochBatches, build_batch_loader, build_pair_loader
 from deephash.data.file_rows import select_rows
+from deephash.data.judged_pairs import JudgedPairs
 from deephash.data.streamed_images import PixelRows
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
@@ -41,6 +42,8 @@ CALIBRATION_ROWS = 10_000
 # The same of images in files, which are decoded for it: to about 2 %.
 CALIBRATION_IMAGES = 2048
 
+# What losses of queries and passages require.
+PAIRS = "pairs"
 # Fields of a batch that may contain NaN or infinity.
 FLOATS = ("codes", "projections", "features")
 
@@ -92,6 +95,7 @@ class JointModule(HashingModule):
         # In a list, so that it is not a submodule.
         self._validated: list[AnyHasher] = []
         self._pairs: TrainingAffinity | None = None
+        self._judged: JudgedPairs | None = None
         self._sizes: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -125,8 +129,12 @@ class JointModule(HashingModule):
 
     def training_batches(self, rank: int, processes: int) -> Any:
         """Return the loader of one process's share of each batch."""
-        part = self.truth.data.part("train").in_memory()
         size, order = self.learning.batch_size, self.learning.order
+        if PAIRS in self.loss.requires:
+            pairs = self.get_pairs()
+            drawn = EpochBatches(len(pairs), size, self.seed, rank, processes)
+            return build_pair_loader(self.truth.data.items.features, pairs, drawn)
+        part = self.truth.data.part("train").in_memory()
         batches = EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels)
         return build_batch_loader(part, batches)
 
@@ -248,7 +256,10 @@ class JointModule(HashingModule):
         wants_second = "second_codes" in self.loss.requires
         features, positions = batch["features"], batch["positions"]
         copies = [features if self.augmentation is None else self.augmentation(features)]
-        if wants_second:
+        if "passage_features" in batch:
+            passages = batch["passage_features"]
+            copies.append(passages if self.augmentation is None else self.augmentation(passages))
+        elif wants_second:
             assert self.augmentation is not None
             copies.append(self.augmentation.second(features))
         (codes, projections), *second = relax_codes(self.hasher, copies)
@@ -267,7 +278,28 @@ class JointModule(HashingModule):
             quantizer=self.hasher.quantizer,
             rows=None if views is None else self._join_processes(rows + len(features) * self.global_rank),
             views=None if views is None else self._join_processes(views),
+            relevant=self._find_relevant(positions, batch.get("passages")),
         )
+
+    def _find_relevant(self, queries: Tensor, passages: Tensor | None) -> Tensor | None:
+        if passages is None:
+            return None
+        return self.get_pairs().contain(queries, self._join_processes(passages))
+
+    def get_pairs(self) -> JudgedPairs:
+        """Return the pairs of a query and a passage from which training learns.
+
+        Raises:
+            InvalidInputError: the data have none.
+        """
+        if self._judged is None:
+            self._judged = self.truth.data.get_training_pairs()
+        if self._judged is None or not len(self._judged):
+            raise InvalidInputError(
+                f"loss={'+'.join(self.loss.losses)} learns from pairs of a query and a passage, and the data have none "
+                "for training; choose data with them, such as data=beir with qrels/train.tsv."
+            )
+        return self._judged
 
     def _find_neighbours(self, positions: Tensor) -> Tensor | None:
         if self._pairs is None:
@@ -323,7 +355,14 @@ class JointModule(HashingModule):
                     f"loss={name} takes one class per item, and these items have several labels, for which no form is "
                     "published; choose a loss of shared labels, such as loss=csq, loss=hashnet or loss=dpsh."
                 )
-            if "second_codes" in requires and self.augmentation is None:
+            if PAIRS in requires:
+                self.get_pairs()
+                if any(PAIRS not in other.requires for other in self.loss.losses.values()):  # type: ignore[operator]
+                    raise InvalidInputError(
+                        f"loss={name} learns from pairs of a query and a passage, and another loss of "
+                        f"{', '.join(self.loss.losses)} from the items of the training part; choose losses of one kind."
+                    )
+            elif "second_codes" in requires and self.augmentation is None:
                 raise InvalidInputError(
                     f"loss={name} compares two views of an item, and there is no augmentation; choose one, such "
                     "as augmentation=noise."

@@ -35,7 +35,7 @@ from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_figure, choose_score_settings, count_searched_items
 from deephash.training.fit_module import FittedHasher
 from deephash.training.fitting import IMAGES, fit_in_folder, fit_on_device, load_fitted
-from deephash.training.joint_module import JointModule
+from deephash.training.joint_module import PAIRS, JointModule
 from deephash.training.joint_settings import JointSettings
 from deephash.training.keep_best import KeepBest, read_history, summarise_history
 from deephash.training.quiet_lightning import quiet_lightning
@@ -189,7 +189,9 @@ class JointRunner(JointSettings, Runner):
         rows = torch.from_numpy(data.ids("train"))
         labels = None if data.items.labels is None else data.items.labels[rows]
         joint.check_losses(labels)
-        EpochBatches(len(rows), self.batch_size, joint.seed, 0, 1, self.order, labels)
+        pairs = PAIRS in joint.loss.requires
+        items = len(joint.get_pairs()) if pairs else len(rows)
+        EpochBatches(items, self.batch_size, joint.seed, 0, 1, None if pairs else self.order, labels)
         try:
             self.optimizer([torch.nn.Parameter(torch.zeros(1))])
             self.schedule(0.5)

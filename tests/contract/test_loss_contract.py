@@ -22,7 +22,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "loss"
 LENGTH, CLASSES, FEATURES, ITEMS = 8, 4, 5, 12
 PREFIXES = [3, LENGTH]
 LEARNT = ("codes", "projections", "second_codes")
-SUPERVISION = {"labels", "single_labels", "neighbours", "second_codes", "one_view", "two_views"}
+SUPERVISION = {"labels", "single_labels", "neighbours", "second_codes", "one_view", "two_views", "pairs"}
 
 
 def build(loss_class, seed=0, length=LENGTH):

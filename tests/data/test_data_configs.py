@@ -21,7 +21,16 @@ USERS_OWN = {
     "arrays": ("features", "mine.npy"),
     "paired_arrays": ("features", ["image.npy", "text.npy"]),
     **dict.fromkeys(
-        ("image_folder", "image_folder_pixels", "nuswide", "mirflickr25k", "coco_captions", "captioned_images", "beir"),
+        (
+            "image_folder",
+            "image_folder_pixels",
+            "nuswide",
+            "mirflickr25k",
+            "coco_captions",
+            "captioned_images",
+            "beir",
+            "text_pairs",
+        ),
         ("path", "mine"),
     ),
     **dict.fromkeys(
@@ -43,7 +52,17 @@ def first_line(path):
 
 def test_the_data_sets_are_those_documented():
     names = {path.stem for path in CONFIGS}
-    one_view = {"arrays", "beir", "cifar10", "cifar10_gist", "image_folder", "image_folder_pixels", "mnist5k", "sift1m"}
+    one_view = {
+        "arrays",
+        "beir",
+        "cifar10",
+        "cifar10_gist",
+        "image_folder",
+        "image_folder_pixels",
+        "mnist5k",
+        "sift1m",
+        "text_pairs",
+    }
     assert names == PAIRED | LISTS | one_view | {"siftsmall"}
 
 
@@ -52,7 +71,7 @@ def test_a_config_makes_its_module(path, read_config, monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPHASH_CACHE", str(tmp_path))
     config = data_node(read_config(path))
     assert first_line(path).startswith(f"# data={path.stem}")
-    if path.stem in ("beir", "captioned_images", "coco_captions"):
+    if path.stem in ("beir", "captioned_images", "coco_captions", "text_pairs"):
         pytest.importorskip("sentence_transformers", reason="needs pip install 'deephash[text]'")
     if path.stem in USERS_OWN:
         setting, value = USERS_OWN[path.stem]
