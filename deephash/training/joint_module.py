@@ -330,6 +330,7 @@ class JointModule(HashingModule):
         for module in self.modules():
             if isinstance(module, Relaxation):
                 module.set_progress(min(1.0, progress))
+                module.set_step(self.global_step)
 
     def check_losses(self, labels: Tensor | None) -> None:
         """Raise an error for losses that need labels, views or bits that the items or the quantiser do not have."""

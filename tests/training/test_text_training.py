@@ -29,15 +29,22 @@ def write_pairs(path):
     return rows
 
 
-@pytest.mark.parametrize("losses", ["contrastive", "[contrastive,nested]"])
+@pytest.mark.parametrize("losses", ["contrastive", "[contrastive,nested]", "bpr"])
 def test_it_learns_which_passages_answer(losses, compose_config, tmp_path):
     """A query of a topic that training knows finds passages of that topic, though it shares no word with them."""
     rows = write_pairs(tmp_path / "pairs.jsonl")
+    relaxation = "growing_tanh" if losses == "bpr" else "tanh"
     nested = ("loss.nested.prefixes=[8,24]",) if "nested" in losses else ()
     given = (*GIVEN, f"data.path={tmp_path / 'pairs.jsonl'}", "metrics.at=[10]")
     start = train(compose_config(*given), tmp_path / "fitted")
     config = compose_config(
-        *given, "train=joint", f"loss={losses}", "relaxation=tanh", "train.optimizer.lr=0.03", *SCHEDULE, *nested
+        *given,
+        "train=joint",
+        f"loss={losses}",
+        f"relaxation={relaxation}",
+        "train.optimizer.lr=0.03",
+        *SCHEDULE,
+        *nested,
     )
     trained = train(config, tmp_path / "trained")
     assert trained.row["sizes"]["query"] == 36

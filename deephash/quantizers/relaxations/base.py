@@ -45,3 +45,10 @@ class Relaxation(PlainArguments, nn.Module, ABC):
         """
         check_fraction(progress, "progress")
         self.progress.fill_(progress)
+
+    def set_step(self, step: int) -> None:
+        """Set the number of steps so far, for continuations that depend on it and not on its share.
+
+        Args:
+            step: number of steps of the optimiser, from 0.
+        """
