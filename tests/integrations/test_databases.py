@@ -249,6 +249,7 @@ INVALID = {
     "ids twice": (dict(ids=["b", "b"]), "ids contain 'b' more than once"),
     "ids count": (dict(ids=[1, 2, 3]), "expected a whole number or a word for each of the 2 items"),
     "ids mixed": (dict(ids=[1, "b"]), "not a mix"),
+    "ids ragged": (dict(ids=[[1], [2, 3]]), "expected a whole number or a word"),
     "ids floats": (dict(ids=[0.5, 1.5]), "expected a whole number or a word"),
     "id empty": (dict(ids=["a", ""]), "ids contain ''; expected words of 1 to 512 bytes"),
     "id long": (dict(ids=["a", "ü" * 300]), "expected words of 1 to 512 bytes"),
@@ -426,6 +427,9 @@ def test_words_become_permanent_ids_of_points():
     package = pytest.importorskip("qdrant_client")
     with pytest.raises(InvalidInputError, match="ids contain -1; Qdrant takes whole numbers from 0"):
         create_table(package.QdrantClient(":memory:"), "items", codes, ids=[-1])
+    table = create_table(package.QdrantClient(":memory:"), "items", codes, ids=["a"])
+    table.put(codes, [7])
+    assert table.search(codes, 2) == [[(7, 0), ("a", 0)]]
 
 
 # Milvus
@@ -505,7 +509,7 @@ def test_an_item_that_opensearch_does_not_store_is_an_error():
     table = create_table(client, "refused", np.zeros((2, 2), np.uint8))
     with pytest.raises(InvalidInputError, match=r"does not store the item '5'.*is not allowed"):
         table.put(np.zeros((1, 2), np.uint8), [5], {"price": [1.5]})
-    with pytest.raises(InvalidInputError, match="bits=16008 exceeds 16000, the most that OpenSearch takes"):
+    with pytest.raises(InvalidInputError, match="bits=16008; OpenSearch takes codes of at most 16000 bits"):
         create_table(client, "long", np.zeros((1, 2001), np.uint8))
     with pytest.raises(InvalidInputError, match="contains NaN or infinity"):
         create_table(client, "nan", np.zeros((1, 2), np.uint8), columns={"price": [float("nan")]})

@@ -109,7 +109,11 @@ class CodeTable(ABC):
     def __init__(self, client: Any, name: str, bits: int, *, approximate: bool = False) -> None:
         if not isinstance(name, str) or not self.name_pattern.fullmatch(name):
             raise InvalidInputError(f"name={name!r}; expected a name of {self.engine}: {self.name_rule}.")
-        check_bits(bits, self.max_bits, f"the most that {self.engine} takes")
+        check_bits(bits)
+        if self.max_bits is not None and bits > self.max_bits:
+            raise InvalidInputError(
+                f"bits={bits}; {self.engine} takes codes of at most {self.max_bits} bits: lower bits."
+            )
         self.client, self.name, self.bits, self.approximate = client, name, bits, approximate
 
     def create(self, codes: Tensor | ArrayLike, ids: ArrayLike | None = None, columns: Any = None) -> Self:
@@ -172,7 +176,8 @@ class CodeTable(ABC):
         packed = self._check_codes(queries, "query codes")
         check_whole(k, 1, "k", self.max_results)
         found = self._search(packed, int(k), where) if len(packed) else []
-        return [sorted(items, key=lambda item: (item.distance, item.id)) for items in found]
+        # Qdrant lets numbers and words stand in one collection.
+        return [sorted(items, key=lambda item: (item.distance, isinstance(item.id, str), item.id)) for items in found]
 
     def check_table(self) -> Self:
         """Raise an error unless the table exists and contains codes of this length.
@@ -211,9 +216,8 @@ class CodeTable(ABC):
         return packed
 
     def _check_ids(self, ids: ArrayLike, size: int | None) -> NDArray[Any]:
-        given = np.asarray(ids)
-        if given.shape == (0,) and size in (None, 0) and given.dtype.kind not in "iuU":
-            return np.empty(0, np.int64)  # An empty list has the dtype of floats.
+        if isinstance(ids, list | tuple) and not len(ids) and not size:
+            return np.empty(0, np.int64)  # An empty list has no type.
         names = as_names(ids, "ids", size)
         if names.dtype.kind == "U":
             for word in names.tolist():

@@ -40,7 +40,7 @@ class LanceDBTable(CodeTable):
     """
 
     engine, packages = "LanceDB", ("lancedb",)
-    name_pattern, name_rule = re.compile(r"[A-Za-z0-9_.-]+"), "letters, digits, _, - and ."
+    name_pattern, name_rule = re.compile(r"[A-Za-z0-9_.-]+"), "letters, digits, ., _ and -"
 
     def __init__(
         self,

@@ -136,7 +136,7 @@ class OpenSearchIndex(CodeTable):
 
     engine, packages = "OpenSearch", ("opensearchpy",)
     name_pattern = INDEX_NAME
-    name_rule = "up to 255 small letters, digits, _, - and ., a letter or digit first"
+    name_rule = "up to 255 small letters, digits, ., _ and -, a letter or digit first"
     column_pattern, column_rule = re.compile(r"[^.\s*\\]+"), "a name without dots, spaces, * and \\"
     max_bits, max_results = 16_000, 10_000
 
