@@ -7,9 +7,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deephash.codes import pack
+from deephash.codes import code_bytes, pack
 from deephash.compression.descent_kernel import descend
-from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, unpack_signs
+from deephash.compression.linear_decoder import BLOCK_ROWS, TINY, LinearDecoder, unpack_signs
 from deephash.conversion import convert_numpy_numbers
 from deephash.hashers.hasher import Hasher
 from deephash.io.progress import track
@@ -20,32 +20,42 @@ from deephash.validation import InvalidInputError, as_features, check_count
 HASHER_FOLDER, DECODER_FILE = "hasher", "decoder.safetensors"
 # Sweeps over the bits between fits of the directions, and for final codes. Most flips happen in the first sweep.
 FITTING_SWEEPS, SWEEPS = 2, 8
+# Weight of the penalty on real weights, as a share of the mean square of a direction: best of 0.03, 0.1 and 0.3 for the
+# errors of held-out GIST and EfficientNet features.
+SHRINKAGE = 0.3
 
 
-def refine_codes(vectors: Tensor, codes: Tensor, decoder: LinearDecoder, sweeps: int) -> Tensor:
+def refine_codes(vectors: Tensor, codes: Tensor | None, decoder: LinearDecoder, sweeps: int) -> Tensor:
     """Refine codes by coordinate descent over bits, so that no item's error grows.
 
     Args:
         vectors: floating (n, d).
-        codes: initial codes, packed uint8 (n, ⌈b/8⌉).
+        codes: initial codes, packed uint8 (n, ⌈b/8⌉); None starts from the signs of the real weights of the directions
+            that reconstruct each vector best, by regularised least squares.
         decoder: decoder for b bits.
         sweeps: maximum number of passes over the bits. The descent ends when no bit changes.
 
     Returns:
-        Packed codes of the same shape, with ‖x - decoded‖² no larger for any item.
+        Packed codes (n, ⌈b/8⌉), with ‖x - decoded‖² no larger than at the start for any item.
     """
     decoder, power = decoder.normalise()
-    products = decoder.directions @ decoder.directions.T
+    squares = decoder.directions @ decoder.directions.T
+    ridge = SHRINKAGE * squares.diagonal().mean().clamp_min(TINY) * torch.eye(decoder.bits)
+    to_weights = torch.linalg.inv((squares + ridge).double()).float()
     refined = []
-    for rows, code in zip(torch.split(vectors, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
-        signs = unpack_signs(code, decoder.bits)
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        rows = vectors[start : start + BLOCK_ROWS]
+        products = ((rows / power).float() - decoder.offset) @ decoder.directions.T
+        if codes is None:
+            signs = (products @ to_weights > 0).float().mul_(2).sub_(1)
+        else:
+            signs = unpack_signs(codes[start : start + BLOCK_ROWS], decoder.bits)
         # Products of the residuals with the directions, which the kernel keeps up to date.
-        centred = (rows / power).float() - decoder.offset
-        remaining = centred @ decoder.directions.T - signs @ products
-        arguments = (remaining.numpy(), signs.numpy(), products.numpy(), sweeps)
+        remaining = products - signs @ squares
+        arguments = (remaining.numpy(), signs.numpy(), squares.numpy(), sweeps)
         run_in_threads(descend, arguments, len(signs), torch.get_num_threads())
         refined.append(pack(signs > 0))
-    return torch.cat(refined)
+    return torch.cat(refined) if refined else torch.empty(0, code_bytes(decoder.bits), dtype=torch.uint8)
 
 
 @final
@@ -53,9 +63,11 @@ class AdditiveCoder:
     """Codes and a decoder with a smaller reconstruction error than codes by thresholds, but slower to compute.
 
     Training starts from the codes of a hasher. It alternates between a least-squares fit of the directions and
-    coordinate descent over the bits of each item; neither step can raise the sum of squared errors. The result is
-    additive quantisation with two entries per codebook, or a binary autoencoder whose encoder is a search. Compare the
-    codes with float queries (`AsymmetricScan`). The codes of the hasher itself are better for Hamming distance.
+    coordinate descent over the bits of each item. The descent starts from the signs of the real weights that
+    reconstruct the item best; in the second half of the rounds, it continues from the last codes, so that no step can
+    raise the sum of squared errors. The result is additive quantisation with two entries per codebook, or a binary
+    autoencoder whose encoder is a search. Compare the codes with float queries (`AsymmetricScan`). The codes of the
+    hasher itself are better for Hamming distance.
 
     Args:
         hasher: fitted hasher with codes ranked by Hamming distance, such as ITQ with SBQ.
@@ -125,8 +137,9 @@ class AdditiveCoder:
         vectors = as_features(vectors, self.hasher.input_dim, 1, "training vectors")
         codes = self.hasher.encode(vectors)
         decoder = LinearDecoder.fit(codes, vectors, self.bits)
-        for _ in track(range(rounds), "Additive codes"):
-            codes = refine_codes(vectors, codes, decoder, FITTING_SWEEPS)
+        for done in track(range(rounds), "Additive codes"):
+            # Half of the rounds start as `encode` does, which leads away from the hasher; then errors only fall.
+            codes = refine_codes(vectors, None if 2 * done < rounds else codes, decoder, FITTING_SWEEPS)
             decoder = LinearDecoder.fit(codes, vectors, self.bits)
         self._decoder = decoder
         return self
@@ -139,7 +152,7 @@ class AdditiveCoder:
             InvalidInputError: the coder is not fitted, or the vectors are invalid for the hasher.
         """
         vectors = as_features(vectors, self.hasher.input_dim, name="vectors")
-        return refine_codes(vectors, self.hasher.encode(vectors), self.decoder, SWEEPS)
+        return refine_codes(vectors, None, self.decoder, SWEEPS)
 
     def save(self, folder: str | Path) -> None:
         """Write the hasher and the decoder into a folder, which is created if missing."""
