@@ -12,12 +12,14 @@ from deephash.compression.descent_kernel import descend
 from deephash.compression.linear_decoder import BLOCK_ROWS, TINY, LinearDecoder, unpack_signs
 from deephash.conversion import convert_numpy_numbers
 from deephash.hashers.hasher import Hasher
+from deephash.io.files import read_json_object, reading, write_json
 from deephash.io.progress import track
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import run_in_threads
-from deephash.validation import InvalidInputError, as_features, check_count
+from deephash.validation import InvalidInputError, as_features, check_choice, check_count
 
-HASHER_FOLDER, DECODER_FILE = "hasher", "decoder.safetensors"
+HASHER_FOLDER, DECODER_FILE, CODER_FILE = "hasher", "decoder.safetensors", "coder.json"
+STARTS = ("least_squares", "hasher")
 # Sweeps over the bits between fits of the directions, and for final codes. Most flips happen in the first sweep.
 FITTING_SWEEPS, SWEEPS = 2, 8
 # Weight of the penalty on real weights, as a share of the mean square of a direction: best of 0.03, 0.1 and 0.3 for the
@@ -72,9 +74,11 @@ class AdditiveCoder:
     Args:
         hasher: fitted hasher with codes ranked by Hamming distance, such as ITQ with SBQ.
         decoder: decoder of the same length; None until `fit`.
+        start: where the descent starts: "least_squares", or "hasher", its codes. The former leaves smaller errors and
+            is faster. The latter is that of folders of earlier versions, which store no start, so their codes stay.
 
     Raises:
-        InvalidInputError: the hasher uses another distance, or the decoder does not match the hasher.
+        InvalidInputError: the hasher uses another distance, the decoder does not match the hasher, or an unknown start.
 
     References:
         Babenko & Lempitsky, "Additive quantization for extreme vector compression", CVPR 2014. Carreira-Perpiñán &
@@ -89,7 +93,8 @@ class AdditiveCoder:
         torch.Size([500, 2])
     """
 
-    def __init__(self, hasher: Hasher, decoder: LinearDecoder | None = None) -> None:
+    def __init__(self, hasher: Hasher, decoder: LinearDecoder | None = None, start: str = "least_squares") -> None:
+        check_choice(start, STARTS, "start")
         if not isinstance(hasher.distance, Hamming):
             raise InvalidInputError(
                 f"the hasher's codes are ranked by {type(hasher.distance).__name__}; give one with "
@@ -100,7 +105,7 @@ class AdditiveCoder:
                 f"the decoder has {decoder.bits} bits and {decoder.dimension} dimensions; expected the hasher's "
                 f"{hasher.bits} and {hasher.input_dim}."
             )
-        self.hasher = hasher
+        self.hasher, self.start = hasher, start
         self._decoder = decoder
 
     @property
@@ -139,7 +144,8 @@ class AdditiveCoder:
         decoder = LinearDecoder.fit(codes, vectors, self.bits)
         for done in track(range(rounds), "Additive codes"):
             # Half of the rounds start as `encode` does, which leads away from the hasher; then errors only fall.
-            codes = refine_codes(vectors, None if 2 * done < rounds else codes, decoder, FITTING_SWEEPS)
+            is_free = self.start == "least_squares" and 2 * done < rounds
+            codes = refine_codes(vectors, None if is_free else codes, decoder, FITTING_SWEEPS)
             decoder = LinearDecoder.fit(codes, vectors, self.bits)
         self._decoder = decoder
         return self
@@ -152,13 +158,15 @@ class AdditiveCoder:
             InvalidInputError: the coder is not fitted, or the vectors are invalid for the hasher.
         """
         vectors = as_features(vectors, self.hasher.input_dim, name="vectors")
-        return refine_codes(vectors, None, self.decoder, SWEEPS)
+        codes = self.hasher.encode(vectors) if self.start == "hasher" else None
+        return refine_codes(vectors, codes, self.decoder, SWEEPS)
 
     def save(self, folder: str | Path) -> None:
-        """Write the hasher and the decoder into a folder, which is created if missing."""
+        """Write the hasher, the decoder and the start into a folder, which is created if missing."""
         decoder = self.decoder
         self.hasher.save(Path(folder) / HASHER_FOLDER)
         decoder.save(Path(folder) / DECODER_FILE)
+        write_json(Path(folder) / CODER_FILE, {"start": self.start})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -167,4 +175,9 @@ class AdditiveCoder:
         Raises:
             InvalidInputError: files are missing or damaged.
         """
-        return cls(Hasher.load(Path(folder) / HASHER_FOLDER), LinearDecoder.load(Path(folder) / DECODER_FILE))
+        folder = Path(folder)
+        hasher, decoder = Hasher.load(folder / HASHER_FOLDER), LinearDecoder.load(folder / DECODER_FILE)
+        if not (folder / CODER_FILE).exists():
+            return cls(hasher, decoder, "hasher")  # Earlier versions stored no start.
+        with reading(folder / CODER_FILE, "the settings of a coder", "give a folder that AdditiveCoder.save wrote"):
+            return cls(hasher, decoder, read_json_object(folder / CODER_FILE, "the settings of a coder")["start"])

@@ -97,6 +97,24 @@ def test_saved_and_read(coder, vectors, tmp_path):
     assert np.array_equal(read.encode(vectors[:99]), coder.encode(vectors[:99]))
 
 
+def test_coders_of_earlier_versions_start_from_the_hasher(coder, vectors, tmp_path):
+    coder.save(tmp_path / "coder")
+    (tmp_path / "coder" / "coder.json").unlink()
+    read = AdditiveCoder.load(tmp_path / "coder")
+    expected = refine_codes(vectors[:99], coder.hasher.encode(vectors[:99]), coder.decoder, sweeps=8)
+    assert np.array_equal(read.encode(vectors[:99]), expected)
+    read.save(tmp_path / "again")
+    assert AdditiveCoder.load(tmp_path / "again").start == "hasher"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"start": "random"}', '{"start": 1}'])
+def test_damaged_settings_are_named(coder, tmp_path, text):
+    coder.save(tmp_path / "coder")
+    (tmp_path / "coder" / "coder.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"coder.json|start="):
+        AdditiveCoder.load(tmp_path / "coder")
+
+
 def test_what_does_not_fit_is_refused(coder, vectors):
     unfitted = AdditiveCoder(coder.hasher)
     with pytest.raises(InvalidInputError, match="the coder is not fitted; call fit"):
