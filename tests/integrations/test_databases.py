@@ -212,6 +212,32 @@ def test_what_exists_is_not_touched(engine):
     assert len(open_table(engine.client, "items", 12).search(codes[:1], 3)[0]) == 3
 
 
+def test_a_table_of_something_else_is_not_touched(engine):
+    if engine.name == "pgvector":
+        engine.client.execute("CREATE TABLE items (id bigint, code bytea)")
+    elif engine.name == "lancedb":
+        engine.client.create_table("items", polars.DataFrame({"id": [1], "code": [b"a"]}).to_arrow())
+    elif engine.name == "qdrant":
+        models = pytest.importorskip("qdrant_client").models
+        engine.client.create_collection("items", models.VectorParams(size=16, distance=models.Distance.COSINE))
+    elif engine.name == "opensearch":
+        mapping = {"properties": {"code": {"type": "keyword"}}}
+        engine.client.indices.create(index="items", body={"mappings": mapping})
+    else:
+        package = pytest.importorskip("pymilvus")
+        schema = package.MilvusClient.create_schema()
+        schema.add_field("id", package.DataType.INT64, is_primary=True)
+        schema.add_field("code", package.DataType.FLOAT_VECTOR, dim=16)
+        indexes = package.MilvusClient.prepare_index_params()
+        indexes.add_index("code", index_type="FLAT", metric_type="L2")
+        engine.client.create_collection("items", schema=schema, index_params=indexes)
+    engine.drop("items")
+    with pytest.raises(InvalidInputError, match=r"items in .* is not a table of codes"):
+        open_table(engine.client, "items", 16)
+    with pytest.raises(InvalidInputError, match="items exists already"):
+        create_table(engine.client, "items", np.zeros((2, 2), np.uint8))
+
+
 def test_a_failure_leaves_no_table(engine, monkeypatch):
     codes = random_codes(3, 12)
     with monkeypatch.context() as patched:

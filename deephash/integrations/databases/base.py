@@ -27,6 +27,9 @@ RESERVED = Reserved(
 MAX_WORD_BYTES = 512
 """Largest id in UTF-8, the limit of OpenSearch; one for all, so that data can move between engines."""
 
+NO_CODES = 0
+"""Length of the codes in a table that contains none."""
+
 
 class Match(NamedTuple):
     """An item that a search found.
@@ -188,6 +191,8 @@ class CodeTable(ABC):
         stored = self._find_bits()
         if stored is None:
             raise InvalidInputError(f"{self.name} does not exist in {self.engine}; create it with create_table.")
+        if stored == NO_CODES:
+            raise InvalidInputError(f"{self.name} in {self.engine} is not a table of codes; give the name of one.")
         if stored not in (self.bits, 8 * -(-self.bits // 8)):
             raise InvalidInputError(
                 f"{self.name} holds codes of {stored} bits, and bits={self.bits}; give bits={stored}."
@@ -235,7 +240,7 @@ class CodeTable(ABC):
 
     @abstractmethod
     def _find_bits(self) -> int | None:
-        """Return the bits of the codes in the table, padding included, or None if there is no such table."""
+        """Return the bits of the codes in the table, padding included; NO_CODES of another table; None without one."""
 
     @abstractmethod
     def _create(self, rows: Rows) -> None:

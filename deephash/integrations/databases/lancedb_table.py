@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deephash.indexes.engine_package import import_engine
 from deephash.indexes.lancedb import arrow_table, check_writable
-from deephash.integrations.databases.base import CodeTable, Match, Rows
+from deephash.integrations.databases.base import NO_CODES, CodeTable, Match, Rows
 from deephash.validation import InvalidInputError, check_count
 
 DELETED_AT_A_TIME = 1000
@@ -72,7 +72,7 @@ class LanceDBTable(CodeTable):
         if table is None:
             return None
         if "code" not in table.schema.names or not hasattr(table.schema.field("code").type, "list_size"):
-            return 0
+            return NO_CODES
         return 8 * int(table.schema.field("code").type.list_size)
 
     def _check_storable(self, rows: Rows) -> None:

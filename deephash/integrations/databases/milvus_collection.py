@@ -17,6 +17,7 @@ from deephash.codes import code_bytes
 from deephash.indexes.engine_package import import_engine
 from deephash.integrations.databases.base import (
     MAX_WORD_BYTES,
+    NO_CODES,
     CodeTable,
     Match,
     Rows,
@@ -131,7 +132,7 @@ class MilvusCollection(CodeTable):
         fields = {field["name"]: field for field in self.client.describe_collection(self.name)["fields"]}
         kinds = import_engine("pymilvus", "milvus").DataType
         if "code" not in fields or fields["code"]["type"] != kinds.BINARY_VECTOR:
-            return 0
+            return NO_CODES
         return int(fields["code"]["params"]["dim"])
 
     def _check_storable(self, rows: Rows) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deephash.codes import code_bytes
 from deephash.indexes.base import check_graph
-from deephash.integrations.databases.base import CodeTable, Match, Rows, check_json_columns, json_columns
+from deephash.integrations.databases.base import NO_CODES, CodeTable, Match, Rows, check_json_columns, json_columns
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class OpenSearchIndex(CodeTable):
             return None
         (index,) = self.client.indices.get_mapping(index=self.name).values()
         code = index["mappings"].get("properties", {}).get("code", {})
-        return int(code["dimension"]) if code.get("data_type") == "binary" else 0
+        return int(code["dimension"]) if code.get("data_type") == "binary" else NO_CODES
 
     def _check_storable(self, rows: Rows) -> None:
         super()._check_storable(rows)

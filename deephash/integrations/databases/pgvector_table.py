@@ -30,10 +30,10 @@ from deephash.integrations.databases.base import CodeTable, Match, Rows
 
 BLOCK_ROWS = 10_000
 FIND_BITS = (
-    "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'code' AND NOT attisdropped "
-    "AND atttypid = 'bit'::regtype"
+    "SELECT coalesce((SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'code' "
+    "AND NOT attisdropped AND atttypid = 'bit'::regtype), 0) WHERE to_regclass($1) IS NOT NULL"
 )
-"""Bits of the codes in a table, by its quoted name; no row if there is no table of codes."""
+"""Bits of the codes in a table, by its quoted name; 0 of another table, and no row without one."""
 
 
 def put_statement(name: str, columns: Sequence[str] = ()) -> str:

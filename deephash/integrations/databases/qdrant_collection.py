@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from deephash.codes import unpack
 from deephash.indexes.base import check_graph
 from deephash.indexes.engine_package import import_engine
-from deephash.integrations.databases.base import CodeTable, Match, Rows, check_json_columns, json_columns
+from deephash.integrations.databases.base import NO_CODES, CodeTable, Match, Rows, check_json_columns, json_columns
 from deephash.validation import InvalidInputError
 
 ONE = 255
@@ -132,7 +132,9 @@ class QdrantCollection(CodeTable):
             return None
         vectors = self.client.get_collection(self.name).config.params.vectors
         # A dict has vectors of several names, which are not codes.
-        return 0 if isinstance(vectors, dict) or vectors.distance != self._models.Distance.MANHATTAN else vectors.size
+        if isinstance(vectors, dict) or vectors.distance != self._models.Distance.MANHATTAN:
+            return NO_CODES
+        return int(vectors.size)
 
     def _check_storable(self, rows: Rows) -> None:
         super()._check_storable(rows)
