@@ -61,6 +61,7 @@ OPEN = {
     "docs/speed.md": {
         "On a GPU": (1, "a GPU"),
     },
+    "docs/text.md": {"Measurements": (1, "25 minutes")},
 }
 
 
