@@ -39,7 +39,7 @@ class BPR(Loss):
     Known weakness: the inner products of long codes are large, so the softmax is sharp from the start, and settles
     early on the hardest passages of a batch.
 
-    Three things differ from the paper. Queries and passages have one encoder, not two. A projection makes codes of any
+    Four things differ from the paper. Queries and passages have one encoder, not two. A projection makes codes of any
     length, where the paper takes the sign of each of the 768 outputs of BERT. Margins are in units of their mean
     absolute deviation. The candidate loss is the mean over negatives, as in the authors' code; the paper writes a sum.
 

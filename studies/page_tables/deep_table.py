@@ -5,7 +5,7 @@ from statistics import fmean
 from result_files import format_figure, format_mean
 
 from page_tables.deep import DEEP, WITHOUT_LABELS
-from page_tables.layout import page_table, results, rows_by_bits
+from page_tables.layout import page_table, results
 
 CLOSED = {"itq_cca": "ITQ+CCA", "sdh": "SDH", "ksh": "KSH", "itq": "ITQ", "lsh": "LSH"}
 NO_LABELS = (*WITHOUT_LABELS, "lsh")
@@ -16,6 +16,8 @@ RERUNS = "common reruns (paper)"
 PUBLISHED = (
     ("CIFAR-10, 54,000", "all", "AlexNet", "DPSH", "48: .775 (.757)", RERUNS),
     ("CIFAR-10, 54,000", "all", "AlexNet", "HashNet", "48: .782", RERUNS),
+    ("CIFAR-10, 54,000", "all", "AlexNet", "DTSH", "48: .800 (.774)", RERUNS),
+    ("CIFAR-10, 59,000", "all", "AlexNet", "DSH", "48: .800 (.676)", RERUNS),
     ("CIFAR-10, 59,000", "all", "AlexNet", "DSDH", "48: .790 (.820)", RERUNS),
     ("CIFAR-10, 59,000", "all", "AlexNet", "GreedyHash", "48: .817 (.822)", RERUNS),
     ("CIFAR-10, 59,000", "all", "AlexNet", "DPN", "48: .787", RERUNS),
@@ -25,13 +27,15 @@ PUBLISHED = (
     ("ImageNet-100", "1,000", "AlexNet", "CSQ", "16/32/64: .601/.653/.695", "authors' code"),
     ("ImageNet-100", "1,000", "AlexNet", "OrthoHash", "16/32/64: .608/.679/.711", "paper"),
     ("ImageNet-100", "1,000", "ResNet-50", "CSQ", "16/32/64: .851/.865/.873", "authors' code"),
+    ("ImageNet-100", "1,000", "ResNet-50", "CSQ", "64: .881", "common reruns"),
     ("NUS-WIDE-21", "5,000", "AlexNet", "DPSH", "48: .844 (.851)", RERUNS),
-    ("NUS-WIDE-21", "5,000", "AlexNet", "CSQ", "16/32/64: .744/.785/.789", "authors' code"),
+    ("NUS-WIDE-21, HashNet's images", "5,000", "AlexNet", "CSQ", "16/32/64: .744/.785/.789", "authors' code"),
     ("NUS-WIDE-21", "5,000", "AlexNet", "OrthoHash", "16/32/64: .804/.830/.845", "paper"),
-    ("NUS-WIDE-21", "5,000", "ResNet-50", "CSQ", "16/32/64: .810/.825/.839", "authors' code"),
+    ("NUS-WIDE-21, HashNet's images", "5,000", "ResNet-50", "CSQ", "16/32/64: .810/.825/.839", "authors' code"),
     ("COCO", "5,000", "AlexNet", "HashNet", "48: .724 (.7301)", RERUNS),
     ("COCO", "5,000", "AlexNet", "OrthoHash", "16/32/64: .706/.759/.776", "paper"),
     ("COCO", "5,000", "ResNet-50", "CSQ", "16/32/64: .796/.838/.861", "authors' code"),
+    ("COCO", "5,000", "ResNet-50", "CSQ", "64: .883", "common reruns"),
 )
 
 
@@ -79,10 +83,33 @@ def unseen_classes() -> str:
     return page_table(("method", "kind", "mAP, 32 bits", "above ITQ", "above ITQ+CCA"), rows, range(2, 5))
 
 
-def closed_forms() -> str:
-    """Return mAP of closed forms by bits."""
-    rows = {name: ("mAP", {"method": method}) for method, name in CLOSED.items()}
-    return rows_by_bits("deep_table", rows)
+def all_lengths() -> str:
+    """Return mAP at each number of bits over the draws that all methods have, the best method at 64 bits first."""
+    methods = [*DEEP, *CLOSED]
+    columns = {}
+    for bits in (16, 32, 64):
+        scores = {}
+        for method in methods:
+            file = "deep_table_lengths" if method in DEEP and bits != 32 else "deep_table"
+            scores[method] = results(file).scores("mAP", method=method, bits=bits)
+        shared = set.intersection(*(set(found) for found in scores.values()))
+        columns[bits] = {method: [found[seed] for seed in sorted(shared)] for method, found in scores.items()}
+    rows = [
+        (*name_cells(method), *(format_mean(found[method]) for found in columns.values()))
+        for method in sorted(methods, key=lambda method: -fmean(columns[64][method]))
+    ]
+    counts = {bits: len(found[methods[0]]) for bits, found in columns.items()}
+    titles = (f"{bits} bits, {count} draw{'s' if count > 1 else ''}" for bits, count in counts.items())
+    return page_table(("method", "kind", *titles), rows, range(2, 5))
+
+
+def fine_tuned() -> str:
+    """Return the scores of CSQ with the frozen and with the fine-tuned network, in the same draw."""
+    rows = []
+    for name, file in (("frozen, 224 pixels", "deep_table"), ("fine-tuned, 112 pixels", "deep_table_finetuned")):
+        scores = [results(file).scores(metric, method="csq", bits=32)[0] for metric in ("mAP", "mAP_stable")]
+        rows.append((name, *map(format_figure, scores)))
+    return page_table(("CSQ, 32 bits, seed 0", "mAP", "mAP, stable sort"), rows, range(1, 3))
 
 
 def rates() -> str:
@@ -118,7 +145,8 @@ def published() -> str:
 TABLES = {
     "deep_table": seen_classes,
     "deep_table_unseen": unseen_classes,
-    "deep_table_closed": closed_forms,
+    "deep_table_lengths": all_lengths,
+    "deep_table_finetuned": fine_tuned,
     "deep_table_rates": rates,
     "deep_table_heads": heads,
     "deep_table_published": published,

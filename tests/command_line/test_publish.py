@@ -79,7 +79,11 @@ def test_the_folder_of_the_run_is_not_an_output(fitted_run, deephash):
         ),
         (
             ["method=pcah", "train=joint", "loss=balance", "train.epochs=1", "encoder=mlp", "bits=8"],
-            ["# MLP and PCAH, trained jointly, 8 bits", "Joint training changed the weights", "- method: pcah"],
+            [
+                "# MLP and PCAH, trained jointly by Balance, 8 bits",
+                "Joint training changed the weights",
+                "- method: pcah",
+            ],
         ),
     ],
 )

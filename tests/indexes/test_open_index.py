@@ -116,6 +116,7 @@ def test_a_log_cut_anywhere_is_read_to_its_last_whole_record(folder):
         deephash.load_index(folder)
 
 
+@pytest.mark.ci
 def test_any_damaged_byte_of_a_log_is_told(folder):
     path = log_of(folder)
     whole = path.read_bytes()

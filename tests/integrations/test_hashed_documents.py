@@ -124,6 +124,7 @@ def test_candidates_are_the_nearest_codes(hasher):
 
 @pytest.mark.parametrize("kind", ["flat", "mih", "faiss_flat"])
 @pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.ci
 def test_random_changes_equal_a_new_store(hasher, kind, fitted, tmp_path):
     """After additions, replacements and removals, searches with and without filters are those of a new store."""
     generator = np.random.default_rng(5)

@@ -359,6 +359,7 @@ def has_plugin(name: str) -> bool:
         return False
 
 
+@pytest.mark.ci
 def test_multirun_ends_with_the_report(tmp_path):
     launcher = "joblib" if has_plugin("hydra_joblib_launcher") else "basic"
     script = """

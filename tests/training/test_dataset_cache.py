@@ -23,6 +23,7 @@ def loads(monkeypatch):
     return counted
 
 
+@pytest.mark.ci
 def test_data_are_read_once_and_figures_are_those_of_single_runs(compose_config, tmp_path, loads):
     kept = DatasetCache()
     jobs = [("truth=label",), ("truth=epsilon_ball",), ("truth=epsilon_ball", "bits=8"), ("truth=label", "seed=1")]

@@ -126,6 +126,7 @@ def analysed(server, capsys, *arguments):
     return capsys.readouterr().out
 
 
+@pytest.mark.ci
 def test_study_from_consent_to_analysis(page, server, itq, lsh, itq_run, lsh_run, capsys):
     text = page.locator("#introduction").inner_text()
     for part in ("What is kept", "Why", "No personal data", "Stopping", "Deletion"):
