@@ -141,7 +141,9 @@ def read_json_lines(file: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+            if "\\u" in line:  # Half of a surrogate pair is no character, and cannot be stored.
+                json.dumps(row, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
             raise InvalidInputError(
                 f"{file}, line {number}, is not JSON ({error}); expected an object in each line."
             ) from error
@@ -162,11 +164,13 @@ def read_judgements(file: Path) -> dict[tuple[str, str], int]:
     with reading(file, "judgements in UTF-8", "save it as such"), file.open(encoding="utf-8-sig") as stream:
         lines = [line.rstrip("\r\n").split("\t") for line in stream]
     grades: dict[tuple[str, str], int] = {}
+    first = True
     for number, cells in enumerate(lines, 1):
         if cells == [""]:
             continue
+        may_be_heading, first = first, False
         grade = to_grade(cells[-1])
-        if len(cells) != 3 or (grade is None and number > 1):
+        if len(cells) != 3 or (grade is None and not may_be_heading):
             raise InvalidInputError(
                 f"{file}, line {number}, is {cells}; expected {COLUMNS}, separated by tabs, with a whole score."
             )
@@ -183,12 +187,12 @@ def read_judgements(file: Path) -> dict[tuple[str, str], int]:
 
 
 def to_grade(text: str) -> int | None:
-    """Return a whole number in a text, such as 2 or 2.0; None if there is none."""
+    """Return a whole number of int32 in a text, such as 2 or 2.0; None if there is none."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return int(value) if value.is_integer() else None
+    return int(value) if value.is_integer() and abs(value) < 2**31 else None
 
 
 def check_exists(file: Path) -> None:

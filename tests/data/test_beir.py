@@ -8,7 +8,7 @@ import torch
 
 from deephash.affinity import Judgements
 from deephash.command_line.programs.train import train
-from deephash.data.beir import BEIR
+from deephash.data.beir import BEIR, read_judgements, read_texts
 from deephash.data.protocols.official import Official
 from deephash.data.text_descriptors.hashed_words import HashedWords
 from deephash.evaluation import FittedTruth
@@ -194,3 +194,20 @@ def test_a_run_reports_codes_and_float_vectors(collection, compose_config, tmp_p
     assert references["vectors"]["nDCG@10"] == pytest.approx(theirs[measures.nDCG @ 10], abs=1e-9)
     assert references["vectors"]["recall@100"] == pytest.approx(theirs[measures.R @ 100], abs=1e-9)
     assert np.isfinite(references["float_query"]["nDCG@10"])
+
+
+def test_unusual_lines_are_read_or_refused(tmp_path):
+    file = tmp_path / "lines"
+    file.write_bytes(b"\xef\xbb\xbf\r\nquery-id\tcorpus-id\tscore\r\nq 1\tp 1\t2\r\n\r\nq 1\tp 2\t-1\r\n")
+    assert read_judgements(file) == {("q 1", "p 1"): 2, ("q 1", "p 2"): -1}
+    file.write_text("query-id\tcorpus-id\tscore\nq\tp\t1e30\n")
+    with pytest.raises(InvalidInputError, match="line 2"):
+        read_judgements(file)
+    for line, message in (
+        ('{"_id": 1, "text": "numbers"}', "expected strings _id and text"),
+        (r'{"_id": "1", "text": "half \ud800"}', "line 1, is not JSON .*surrogates not allowed"),
+        ("[" * 100_000, "line 1, is not JSON"),
+    ):
+        file.write_text(line)
+        with pytest.raises(InvalidInputError, match=message):
+            read_texts(file, ("text",))

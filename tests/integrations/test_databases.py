@@ -183,6 +183,32 @@ def test_items_are_replaced_and_removed(engine, ids):
     assert {match.id for match in table.search(codes[:1], 9)[0]} == {names[1], names[2]}
 
 
+def test_ids_and_columns_of_another_table_are_refused(tmp_path):
+    client = pytest.importorskip("lancedb").connect(tmp_path)
+    codes = random_codes(2, 12)
+    table = create_table(client, "items", codes, bits=12, ids=["a", "b"], columns={"price": [1, 2]})
+    for ids, columns, message in (
+        ([1], {"price": [3]}, "ids contain 1, and those of items are words"),
+        (["a"], None, "columns are none; expected those of the table items: price"),
+        (["a"], {"price": [3], "colour": ["red"]}, "columns are colour, price; expected"),
+        (["a"], {"price": ["cheap"]}, "columns have values that the table items does not hold"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            table.put(codes[:1], ids, columns)
+    with pytest.raises(InvalidInputError, match="ids contain 1, and those of items are words"):
+        table.delete([1])
+    assert table.search(codes[:1], 3)[0][0] == ("a", 0)
+
+
+def test_exact_lengths_are_checked_where_the_engine_stores_them(engine):
+    create(engine, random_codes(2, 16), bits=16)
+    if engine.name in ("qdrant", "pgvector"):
+        with pytest.raises(InvalidInputError, match="holds codes of 16 bits, and bits=15"):
+            open_table(engine.client, "items", 15)
+    else:
+        assert open_table(engine.client, "items", 15).bits == 15
+
+
 def test_ties_are_ordered_by_id(engine):
     codes = np.zeros((5, 2), np.uint8)
     table = create(engine, codes, ids=[4, 2, 9, 0, 7])
@@ -308,7 +334,7 @@ def test_invalid_searches_are_refused(engine):
 
 
 def test_invalid_names_are_refused(engine):
-    for name in (WITHOUT_NAMES[engine.name], "", None, "x" * 300 + "/"):
+    for name in (WITHOUT_NAMES[engine.name], "", "..", None, "x" * 300 + "/"):
         with pytest.raises(InvalidInputError, match="expected a name of"):
             create_table(engine.client, name, np.zeros((2, 2), np.uint8))
 

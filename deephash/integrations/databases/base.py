@@ -104,6 +104,8 @@ class CodeTable(ABC):
     column_pattern: ClassVar[re.Pattern[str]] = re.compile(r"[^\0]+")
     column_rule: ClassVar[str] = "a name without zero bytes"
     """What a name of a column consists of, for a message."""
+    pads: ClassVar[bool] = True
+    """Whether the engine stores whole bytes, so that the exact length of a code is not known from the table."""
     max_bits: ClassVar[int | None] = None
     """Longest code that the engine takes; None for all that deephash makes."""
     max_results: ClassVar[int | None] = None
@@ -193,7 +195,7 @@ class CodeTable(ABC):
             raise InvalidInputError(f"{self.name} does not exist in {self.engine}; create it with create_table.")
         if stored == NO_CODES:
             raise InvalidInputError(f"{self.name} in {self.engine} is not a table of codes; give the name of one.")
-        if stored not in (self.bits, 8 * -(-self.bits // 8)):
+        if stored != (8 * -(-self.bits // 8) if self.pads else self.bits):
             raise InvalidInputError(
                 f"{self.name} holds codes of {stored} bits, and bits={self.bits}; give bits={stored}."
             )

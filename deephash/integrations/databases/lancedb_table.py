@@ -40,7 +40,7 @@ class LanceDBTable(CodeTable):
     """
 
     engine, packages = "LanceDB", ("lancedb",)
-    name_pattern, name_rule = re.compile(r"[A-Za-z0-9_.-]+"), "letters, digits, ., _ and -"
+    name_pattern, name_rule = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.-]{1,249}"), "up to 249 letters, digits, ., _ and -"
 
     def __init__(
         self,
@@ -95,21 +95,41 @@ class LanceDBTable(CodeTable):
 
     def _put(self, rows: Rows) -> None:
         table = self._open()
+        self._check_kind(table, rows.ids)
+        stored, names = set(table.schema.names) - {"id", "code"}, set(rows.kinds)
+        if stored != names:
+            raise InvalidInputError(
+                f"columns are {', '.join(sorted(names)) or 'none'}; expected those of the table {self.name}: "
+                f"{', '.join(sorted(stored)) or 'none'}."
+            )
         # Columns without values have no type of their own, and numbers of Python are wider than those of a frame.
         given = arrow_table(rows.ids, rows.codes, rows.columns)
-        known = import_engine("pyarrow", "lancedb").schema(
-            [
-                table.schema.field(name) if name in table.schema.names else given.schema.field(name)
-                for name in given.schema.names
-            ]
-        )
+        arrow = import_engine("pyarrow", "lancedb")
+        try:
+            given = given.cast(arrow.schema([table.schema.field(name) for name in given.schema.names]))
+        except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
+            raise InvalidInputError(
+                f"columns have values that the table {self.name} does not hold ({error}); give values of its types."
+            ) from error
         merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-        merge.execute(given.cast(known))
+        merge.execute(given)
 
     def _delete(self, ids: NDArray[Any]) -> None:
+        if not len(ids):
+            return
         table = self._open()
+        self._check_kind(table, ids)
         for start in range(0, len(ids), DELETED_AT_A_TIME):
             table.delete(id_condition(ids[start : start + DELETED_AT_A_TIME]))
+
+    def _check_kind(self, table: Any, ids: NDArray[Any]) -> None:
+        """Raise an error for words as ids of a table of whole numbers, or the other way round; none is no error."""
+        has_numbers = table.schema.field("id").type == "int64"
+        if len(ids) and (ids.dtype.kind == "i") != has_numbers:
+            kind = "whole numbers" if has_numbers else "words"
+            raise InvalidInputError(
+                f"ids contain {ids[0].item()!r}, and those of {self.name} are {kind}; give such ids."
+            )
 
     def _search(self, queries: NDArray[np.uint8], k: int, where: str | None) -> list[list[Match]]:
         table = self._open()

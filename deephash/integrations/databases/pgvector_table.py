@@ -99,6 +99,7 @@ class PGVectorTable(CodeTable):
         ef_search: candidates kept while it is searched, up to 1000; higher values find more and take longer.
     """
 
+    pads = False
     engine, packages = "PostgreSQL", ("psycopg",)
     name_pattern, name_rule = TABLE_NAME, "letters, digits and _, or schema.name, up to 63 characters each"
 

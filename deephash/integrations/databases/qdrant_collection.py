@@ -106,7 +106,8 @@ class QdrantCollection(CodeTable):
     """
 
     engine, packages = "Qdrant", ("qdrant_client",)
-    name_pattern, name_rule = re.compile(r"[A-Za-z0-9_.-]{1,255}"), "up to 255 letters, digits, ., _ and -"
+    pads = False
+    name_pattern, name_rule = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.-]{1,255}"), "up to 255 letters, digits, ., _ and -"
 
     def __init__(
         self,
